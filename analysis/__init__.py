@@ -1,0 +1,1 @@
+"""What happened inside the models, and the report on it."""

@@ -1,0 +1,1 @@
+"""Data, models, training, evaluation and sweeps for the study of generalization."""

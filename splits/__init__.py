@@ -1,0 +1,1 @@
+"""Which samples a model sees: pure functions on tables, no pixels, no networks."""
