@@ -1,0 +1,83 @@
+# Every verb of the project. `make` alone lists them.
+PYTHON ?= python3
+STUDY  ?= demo
+ARGS   ?=
+BIN    := .venv/bin
+READY  := .venv/.ready
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  STUDY=demo names another study; ARGS="key=value --option" goes to the command'
+
+.PHONY: setup
+setup: $(READY) ## create .venv and install everything from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("error: Python %d.%d found, expected 3.11 to 3.13; try: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	touch $(READY)
+
+.PHONY: demo
+demo: $(READY) ## the whole way once, in minutes: icons, mixtures, CLIP, evaluation, report
+	$(BIN)/clipgen dataset build icons-small
+	$(BIN)/clipgen sweep demo
+	$(BIN)/clipgen report demo
+
+.PHONY: test
+test: $(READY) ## the default tests: no network, minutes
+	$(BIN)/python -m pytest
+
+.PHONY: test-slow
+test-slow: $(READY) ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: test-browser
+test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)
+	$(BIN)/python -m pytest -m browser
+
+.PHONY: test-all
+test-all: test test-slow test-browser ## all tests that this machine can run
+
+.PHONY: lint
+lint: $(READY) ## format, lint and type check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## put all files in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: data
+data: $(READY) ## build a dataset: make data DATASET=icons-small
+	$(BIN)/clipgen dataset build $(or $(DATASET),icons-small) $(ARGS)
+
+.PHONY: splits
+splits: $(READY) ## write a study's mixtures
+	$(BIN)/clipgen split build $(STUDY) $(ARGS)
+
+.PHONY: sweep
+sweep: $(READY) ## train, evaluate and analyse every run of a study
+	$(BIN)/clipgen sweep $(STUDY) $(ARGS)
+
+.PHONY: status
+status: $(READY) ## where a study stands
+	$(BIN)/clipgen status $(STUDY) $(ARGS)
+
+.PHONY: report
+report: $(READY) ## write a study's report
+	$(BIN)/clipgen report $(STUDY) $(ARGS)
+
+.PHONY: lock
+lock: $(READY) ## compile requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' -o requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## remove the environment and caches; data/ and runs/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

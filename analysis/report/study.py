@@ -1,0 +1,268 @@
+"""What a study's folder holds, as tables; what is missing or damaged is named, and not fatal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+RUN_COLUMNS = {"run": pl.String, "setting": pl.String, "seed": pl.Int64}
+EVALUATION = {
+    "split": pl.String,
+    "domain": pl.String,
+    "classes": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "n": pl.Int64,
+    "n_classes": pl.Int64,
+    "chance": pl.Float64,
+}
+PREDICTIONS = {
+    "id": pl.String,
+    "split": pl.String,
+    "domain": pl.String,
+    "class_name": pl.String,
+    "label": pl.Int64,
+    "top5": pl.List(pl.Int64),
+}
+SIMILARITY = {
+    "site": pl.String,
+    "depth": pl.Int64,
+    "domain_a": pl.String,
+    "domain_b": pl.String,
+    "measure": pl.String,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "n": pl.Int64,
+    "chance": pl.Float64,
+    "ceiling": pl.Float64,
+}
+METRICS = {
+    "step": pl.Int64,
+    "samples_seen": pl.Int64,
+    "loss": pl.Float64,
+    "loss_floor": pl.Float64,
+}
+Schema = dict[str, Any]
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a study expects.
+
+    Attributes:
+        test_domains: those it serves; several where their mixtures are the same.
+        mixtures: test domain → name of the mixture's folder in `mixtures/`.
+        results_key: what the run's DONE must hold to count; anything where empty.
+    """
+
+    name: str
+    setting: str
+    test_domains: tuple[str, ...]
+    seed: int
+    mixtures: dict[str, str]
+    results_key: str = ""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Everything about a study that is known before any run."""
+
+    name: str
+    dataset: str
+    natural: str
+    test_domains: tuple[str, ...]
+    settings: tuple[str, ...]
+    seeds: tuple[int, ...]
+    held_out: tuple[str, ...]
+    classes: tuple[str, ...]
+    domains: tuple[str, ...]
+    runs: tuple[PlannedRun, ...]
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study's plan and what its folder holds.
+
+    Attributes:
+        runs: one row per planned run: `run`, `setting`, `test_domains`, `seed` and `state`
+            (`done`, `running` (begun), `failed` or `missing`).
+        evaluation, predictions, metrics, similarity: the tables of docs/formats.md with `run`,
+            `setting` and `seed`; those of finished runs, but `metrics` of all. `predictions` has
+            `correct` instead of `top5`.
+        mixtures: manifest by (setting, test domain).
+        records: run.json by run.
+        problems: what is damaged or absent although it should be there, one sentence each.
+        wall_seconds: from the first start to the last finish; None where nothing finished.
+    """
+
+    plan: StudyPlan
+    runs: pl.DataFrame
+    evaluation: pl.DataFrame
+    predictions: pl.DataFrame
+    metrics: pl.DataFrame
+    similarity: pl.DataFrame
+    mixtures: dict[tuple[str, str], dict[str, Any]]
+    records: dict[str, dict[str, Any]]
+    problems: tuple[str, ...]
+    wall_seconds: float | None
+
+
+def load_results(plan: StudyPlan, folder: Path) -> StudyResults:
+    """Read a study's folder; never fails because of what is or is not in it."""
+    problems: list[str] = []
+    states = {run.name: _state(run, folder / run.name) for run in plan.runs}
+    done = [run for run in plan.runs if states[run.name] == "done"]
+    begun = [run for run in plan.runs if states[run.name] != "missing"]
+
+    def collect(runs: list[PlannedRun], name: str, schema: Schema, read: Callable) -> pl.DataFrame:
+        return _collect(folder, runs, name, schema, read, problems)
+
+    predictions = collect(done, "predictions.parquet", PREDICTIONS, _read_parquet)
+    records = {
+        run.name: record
+        for run in begun
+        if (record := _read_json(folder / run.name / "run.json", problems)) is not None
+    }
+    return StudyResults(
+        plan=plan,
+        runs=_run_table(plan, states),
+        evaluation=collect(done, "evaluation.parquet", EVALUATION, _read_parquet),
+        predictions=predictions.with_columns(
+            correct=pl.col("top5").list.first() == pl.col("label")
+        ).drop("top5"),
+        metrics=collect(begun, "metrics.jsonl", METRICS, _read_lines),
+        similarity=collect(done, "analysis/similarity.parquet", SIMILARITY, _read_parquet),
+        mixtures=_read_manifests(plan, folder, problems),
+        records=records,
+        problems=tuple(problems),
+        wall_seconds=_wall_seconds(folder, done, records),
+    )
+
+
+def _state(run: PlannedRun, folder: Path) -> str:
+    marker = folder / "DONE"
+    if marker.is_file() and (not run.results_key or marker.read_text() == run.results_key):
+        return "done"
+    if (folder / "FAILED").is_file():
+        return "failed"
+    return "running" if (folder / "run.json").is_file() else "missing"
+
+
+def _run_table(plan: StudyPlan, states: dict[str, str]) -> pl.DataFrame:
+    rows = [
+        {
+            "run": run.name,
+            "setting": run.setting,
+            "test_domains": list(run.test_domains),
+            "seed": run.seed,
+            "state": states[run.name],
+        }
+        for run in plan.runs
+    ]
+    schema = RUN_COLUMNS | {"test_domains": pl.List(pl.String), "state": pl.String}
+    return pl.DataFrame(rows, schema=["run", "setting", "test_domains", "seed", "state"]).cast(
+        schema  # type: ignore[arg-type]
+    )
+
+
+def _collect(
+    folder: Path,
+    runs: list[PlannedRun],
+    name: str,
+    schema: Schema,
+    read: Callable[[Path, Schema], pl.DataFrame],
+    problems: list[str],
+) -> pl.DataFrame:
+    """One table of all runs that have it, with the columns that name the run in front."""
+    parts = [pl.DataFrame(schema=RUN_COLUMNS | schema)]
+    for run in runs:
+        path = folder / run.name / name
+        if not path.is_file():
+            problems.append(f"{run.name}/{name} is not there")
+            continue
+        try:
+            table = read(path, schema)
+        except UNREADABLE as error:
+            reason = str(error).strip().split("\n")[0][:120]
+            problems.append(f"{run.name}/{name} cannot be read ({reason})")
+            continue
+        named = {"run": run.name, "setting": run.setting, "seed": run.seed}
+        columns = [pl.lit(value, dtype=RUN_COLUMNS[key]).alias(key) for key, value in named.items()]
+        parts.append(table.select(*columns, *schema))
+    return pl.concat(parts)
+
+
+def _read_parquet(path: Path, schema: Schema) -> pl.DataFrame:
+    return pl.read_parquet(path, columns=list(schema)).cast(schema)  # type: ignore[arg-type]
+
+
+def _read_lines(path: Path, schema: Schema) -> pl.DataFrame:
+    """The lines of a JSONL file; a torn last line is what a killed writer leaves, and no damage."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines[:-1]]
+    with suppress(ValueError):
+        rows += [json.loads(line) for line in lines[-1:]]
+    return pl.DataFrame([{key: row.get(key) for key in schema} for row in rows], schema=schema)
+
+
+def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    label = f"{path.parent.name}/{path.name}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(f"{label} is not there")
+        return None
+    except (OSError, ValueError) as error:
+        problems.append(f"{label} cannot be read ({error})")
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _read_manifests(
+    plan: StudyPlan, folder: Path, problems: list[str]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Manifest of every mixture, once for all seeds."""
+    wanted = {
+        (run.setting, test_domain): name
+        for run in plan.runs
+        for test_domain, name in run.mixtures.items()
+    }
+    return {
+        key: manifest
+        for key, name in wanted.items()
+        if (manifest := _read_json(folder / "mixtures" / name / "manifest.json", problems))
+    }
+
+
+def _wall_seconds(
+    folder: Path, done: list[PlannedRun], records: dict[str, dict[str, Any]]
+) -> float | None:
+    starts = [start for run in done if (start := _started(records.get(run.name, {}))) is not None]
+    if not starts:
+        return None
+    finish = max((folder / run.name / "DONE").stat().st_mtime for run in done)
+    return finish - min(starts) if finish >= min(starts) else None
+
+
+def _started(record: dict[str, Any]) -> float | None:
+    try:
+        return datetime.fromisoformat(str(record.get("started"))).timestamp()
+    except ValueError:
+        return None

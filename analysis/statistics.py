@@ -1,0 +1,137 @@
+"""Intervals, paired comparisons and corrections for several of them.
+
+Legend: N test samples, C classes. All intervals here are over test samples, for fixed classes and
+fixed models; they say nothing about other seeds or other draws of held-out classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from gen.evaluation.metrics import Estimate, balanced_accuracy
+
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A difference of two scores in [-1, 1], its interval, and the p-value of "none"."""
+
+    p: float
+
+
+def balanced_accuracy_interval(
+    correct: np.ndarray, labels: np.ndarray, confidence: float = 0.95
+) -> Estimate:
+    """Balanced accuracy and its interval over test samples within class.
+
+    The interval is Wilson's with the design-based effective sample size p(1 - p) / Var, where
+    Var = Σ_c p_c (1 - p_c) / (n_c - 1) / C² (Korn & Graubard 1998). It never has zero width.
+
+    Args:
+        correct: whether each prediction is right, bool of shape [N].
+        labels: true class ids, int of shape [N].
+        confidence: coverage of the interval.
+
+    Raises:
+        ValueError: no samples, shapes differ, or values are not 0 or 1.
+    """
+    correct, labels = _checked(correct, labels)
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError("`correct` holds values other than 0 and 1")
+    return balanced_accuracy(correct, labels, confidence)
+
+
+def paired_difference_interval(
+    correct_a: np.ndarray,
+    correct_b: np.ndarray,
+    labels: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Balanced accuracy of b minus that of a, on the same test samples.
+
+    Interval: percentiles of a bootstrap within class that draws a sample's two answers jointly,
+    its deviations scaled by √(n_c / (n_c - 1)) so that small classes do not look too certain
+    (Rao & Wu 1988). Classes with a single sample are drawn together, as one stratum. Where no
+    draw differs from another, so that percentiles would claim certainty, it is the value ± the
+    share of differing samples that N equal ones do not rule out (Wilson 1927).
+    p: two-sided sign-flip permutation test over samples; its smallest value is 1/(resamples + 1).
+
+    Args:
+        correct_a, correct_b: whether a (b) is right, bool of shape [N], or the share of its seeds
+            that are, float in [0, 1].
+        labels: true class ids, int of shape [N].
+        confidence: coverage of the interval.
+        resamples: draws of the bootstrap and of the permutation test.
+        seed: seed of both.
+
+    Raises:
+        ValueError: no samples, shapes differ, or values are outside [0, 1].
+    """
+    correct_a, _ = _checked(correct_a, labels)
+    correct_b, labels = _checked(correct_b, labels)
+    difference = correct_b - correct_a
+    rng = np.random.default_rng(seed)
+    value, drawn, flipped = 0.0, np.zeros(resamples), np.zeros(resamples)
+    for members, weight in _strata(labels):
+        d = difference[members]
+        n = len(d)
+        value += weight * float(d.mean())
+        deviation = d[rng.integers(n, size=(resamples, n))].mean(axis=1) - d.mean()
+        drawn += weight * deviation * np.sqrt(n / max(n - 1, 1))
+        flipped += weight * ((2 * rng.integers(2, size=(resamples, n)) - 1) @ d) / n
+    tail = (1 - confidence) / 2
+    lo, hi = value + np.quantile(drawn, [tail, 1 - tail])
+    if hi - lo < ROUNDING:
+        unseen = _most_unseen(len(labels), confidence)
+        lo, hi = value - unseen, value + unseen
+    lo, hi = np.clip([lo, hi], -1, 1)
+    extreme = int((np.abs(flipped) >= abs(value) - ROUNDING).sum())
+    p = (1 + extreme) / (1 + resamples)
+    return Difference(value, float(lo), float(hi), len(labels), len(np.unique(labels)), p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down adjustment of a family of p-values, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
+    return adjusted
+
+
+def _most_unseen(n: int, confidence: float) -> float:
+    """Upper Wilson limit of a share of which n samples show none: z² / (n + z²)."""
+    square = float(norm.ppf(0.5 + confidence / 2)) ** 2
+    return square / (n + square)
+
+
+def _strata(labels: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
+    """Members and weight of each class; classes with one sample together in one stratum."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    for index in np.flatnonzero(counts > 1):
+        yield np.flatnonzero(inverse == index), 1 / len(counts)
+    single = np.flatnonzero(counts[inverse] == 1)
+    if len(single):
+        yield single, len(single) / len(counts)
+
+
+def _checked(correct: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays: correct as floats in [0, 1], labels as integers."""
+    correct, labels = np.asarray(correct, dtype=float), np.asarray(labels)
+    if correct.ndim != 1 or correct.shape != labels.shape:
+        raise ValueError(f"shapes differ: {correct.shape} answers, {labels.shape} labels")
+    if correct.size == 0:
+        raise ValueError("there are no samples")
+    if np.isnan(correct).any() or (labels.dtype.kind == "f" and np.isnan(labels).any()):
+        raise ValueError("there are NaN values among the answers or labels")
+    if correct.min() < 0 or correct.max() > 1:
+        raise ValueError("answers are outside [0, 1]")
+    return correct, labels

@@ -1,0 +1,372 @@
+"""The command line. Every command imports its room when it is called: `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splits.errors import UserError
+
+if TYPE_CHECKING:
+    from gen.runs import Run
+    from gen.sweep.study import Study
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+USER_ERROR_CODE = 2
+
+EXAMPLES = """examples:
+  clipgen dataset build icons-small            make the dataset of the demo
+  clipgen dataset show icons-small             look at it: data/icons-small/contact_sheet.png
+  clipgen split show demo                      what each mixture of the study holds
+  clipgen sweep demo --dry-run                 which runs a study has, and their state
+  clipgen sweep demo                           train, evaluate and analyse all of them
+  clipgen sweep demo training.samples_seen=50000 name=short
+  clipgen report demo                          runs/demo/report/index.html
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code (2 for mistakes of the user)."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR_CODE
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"error: {_disk_error(error)}", file=sys.stderr)
+        return USER_ERROR_CODE
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="clipgen",
+        description="When and how does CLIP generalize to domains and class-domain combinations "
+        "that it never saw?",
+        epilog=EXAMPLES,
+        formatter_class=form,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_dataset_commands(commands)
+    _add_split_commands(commands)
+    _add_run_commands(commands)
+    sweep = _study_command(commands, "sweep", sweep_study, "finish every run of a study")
+    sweep.add_argument("--slots", type=_positive, default=_cores(), help="processes at a time")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs, start none")
+    status = _study_command(commands, "status", show_status, "where a study stands")
+    status.add_argument("--watch", action="store_true", help="again every two seconds")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    _study_command(commands, "report", write_study_report, "write a study's report")
+    return parser
+
+
+def _add_dataset_commands(commands: argparse._SubParsersAction) -> None:
+    dataset = commands.add_parser("dataset", help="build, look at and check datasets")
+    verbs = dataset.add_subparsers(required=True, metavar="VERB")
+    for name, command, text in (
+        ("build", build_dataset, "render a dataset and write its shards and tables"),
+        ("show", show_dataset, "write a contact sheet (domains × classes) as PNG"),
+        ("verify", check_dataset, "compare every shard and image with its hash"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("name", metavar="NAME", help="a dataset in configs/datasets")
+        verb.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+        verb.set_defaults(command=command)
+        if name == "build":
+            verb.add_argument("--workers", type=_positive, default=_cores(), help="processes")
+            verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. pixels=64")
+        if name == "show":
+            verb.add_argument("--classes", type=_positive, default=16, help="columns")
+            verb.add_argument("--out", type=Path, help="default: contact_sheet.png in its folder")
+
+
+def _add_split_commands(commands: argparse._SubParsersAction) -> None:
+    split = commands.add_parser("split", help="build and look at a study's mixtures")
+    verbs = split.add_subparsers(required=True, metavar="VERB")
+    _study_command(verbs, "build", build_splits, "write the mixtures of a study")
+    _study_command(verbs, "show", show_splits, "what each mixture of a study holds")
+
+
+def _add_run_commands(commands: argparse._SubParsersAction) -> None:
+    run = _study_command(commands, "run", run_study, "train, evaluate and analyse open runs")
+    run.add_argument("--run", metavar="ID", help="only this run (a prefix of its name will do)")
+    run.add_argument("--slot", action="store_true", help="end when standard input closes")
+    for name, command, text in (
+        ("train", train_one, "train one run"),
+        ("evaluate", evaluate_one, "evaluate one trained run (again)"),
+        ("analyze", analyze_one, "analyse one trained run (again)"),
+    ):
+        stage = _study_command(commands, name, command, text)
+        stage.add_argument("--run", metavar="ID", required=True, help="name, or a prefix of it")
+
+
+def _study_command(
+    commands: argparse._SubParsersAction, name: str, command: Callable, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("study", metavar="STUDY", help="a study in configs/studies, or a YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. seeds=[0,1,2]")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all studies")
+    parser.set_defaults(command=command)
+    return parser
+
+
+# ---------------------------------------------------------------------------- datasets
+
+
+def build_dataset(options: argparse.Namespace) -> None:
+    from gen.config import load_config
+    from gen.datasets.icons.build import build_icons
+
+    config = load_config("datasets", options.name, options.overrides)
+    folder = build_icons(config, options.data, workers=options.workers)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
+
+
+def show_dataset(options: argparse.Namespace) -> None:
+    from gen.datasets.contact_sheet import contact_sheet
+    from gen.datasets.samples import load_dataset
+    from splits.files import replacing
+
+    dataset = load_dataset(options.name, options.data)
+    path = options.out or dataset.folder / "contact_sheet.png"
+    with replacing(path) as temporary:
+        contact_sheet(dataset, classes=options.classes).save(temporary, format="PNG")
+    print(path)
+
+
+def check_dataset(options: argparse.Namespace) -> None:
+    from gen.datasets.samples import load_dataset, verify_dataset
+
+    dataset = load_dataset(options.name, options.data)
+    problems = verify_dataset(dataset)
+    if problems:
+        raise UserError(
+            f"{len(problems)} problems:" + "".join(f"\n    {problem}" for problem in problems[:20]),
+            where=str(dataset.folder),
+            fix=f"delete {dataset.folder} and run: clipgen dataset build {options.name}",
+        )
+    print(f"{dataset.folder}: {dataset.samples.height} samples, all as their hashes say")
+
+
+# ---------------------------------------------------------------------------- splits
+
+
+def build_splits(options: argparse.Namespace) -> None:
+    from gen.sweep.study import mixture_folder, save_study
+
+    study = _load(options)
+    save_study(study)
+    for run in study.runs:
+        for mixture in run.mixtures.values():
+            print(f"{mixture_folder(study.folder, mixture)}  {mixture.size:>8}  {mixture.sha256[:12]}")
+
+
+def show_splits(options: argparse.Namespace) -> None:
+    study = _load(options)
+    print(f"held-out classes ({len(study.held_out)}): {', '.join(study.held_out)}")
+    for run in study.runs:
+        for test_domain, mixture in run.mixtures.items():
+            print(f"\n{mixture.setting}, test domain {test_domain}: {mixture.size} samples, ", end="")
+            print(f"sha256 {mixture.sha256[:12]}")
+            held_out = [name in study.held_out for name in study.dataset.classes]
+            seen = [not flag for flag in held_out]
+            for domain, counts in zip(study.dataset.domains, mixture.realised, strict=True):
+                line = f"  {domain:<12} seen {counts[seen].sum():>7}"
+                print(f"{line}   held-out {counts[held_out].sum():>6}")
+
+
+# ---------------------------------------------------------------------------- runs
+
+
+def run_study(options: argparse.Namespace) -> None:
+    from gen.sweep.study import find_run
+
+    if options.slot:
+        _end_with_standard_input()
+    study = _load(options)
+    if options.run:
+        run = find_run(study, options.run)
+        (run.folder / "FAILED").unlink(missing_ok=True)
+        if not _finish_run(run, study):
+            raise UserError(f"run {run.name} is held by another process", where=str(run.folder))
+        return
+    _take_open_runs(study)
+
+
+def _take_open_runs(study: Study) -> None:
+    """Finish runs, one after another, until none is left that nobody has failed at."""
+    while open_runs := [r for r in study.runs if not r.done and not (r.folder / "FAILED").is_file()]:
+        taken = False
+        for run in open_runs:
+            try:
+                taken = _finish_run(run, study) or taken
+            except Exception as error:  # one run's failure is not another's; the sweep names it
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise
+                (run.folder / "FAILED").write_text(f"{traceback.format_exc()}\n{error}\n")
+        if not taken:
+            time.sleep(1)  # the rest is held by others, who may yet be killed
+
+
+def _finish_run(run: Run, study: Study) -> bool:
+    """All stages of a run that are not done yet; False where another process holds it."""
+    from analysis.run import analyze_run, similarity_path
+    from gen.runs import claim
+    from gen.stages import evaluate_run, train_run
+    from splits.files import write_text
+
+    with claim(run) as mine:
+        if not mine:
+            return False
+        if not run.done:
+            train_run(run, study.dataset)
+            if not run.evaluated:
+                evaluate_run(run, study.dataset)
+            if not similarity_path(run).is_file():
+                analyze_run(run, study.dataset)
+            write_text(run.folder / "DONE", run.results_key)
+    return True
+
+
+def train_one(options: argparse.Namespace) -> None:
+    from gen.stages import train_run
+
+    _one_stage(options, lambda run, study: train_run(run, study.dataset), trained=False)
+
+
+def evaluate_one(options: argparse.Namespace) -> None:
+    from gen.stages import evaluate_run
+
+    _one_stage(options, lambda run, study: evaluate_run(run, study.dataset), trained=True)
+
+
+def analyze_one(options: argparse.Namespace) -> None:
+    from analysis.run import analyze_run
+
+    _one_stage(options, lambda run, study: analyze_run(run, study.dataset), trained=True)
+
+
+def _one_stage(
+    options: argparse.Namespace, stage: Callable[[Run, Study], None], *, trained: bool
+) -> None:
+    from gen.runs import claim
+    from gen.sweep.study import find_run
+
+    study = _load(options)
+    run = find_run(study, options.run)
+    if trained and not run.final_weights.is_file():
+        fix = f"clipgen train {options.study} --run {run.name}"
+        raise UserError(f"run {run.name} is not trained", where=str(run.folder), fix=fix)
+    with claim(run) as mine:
+        if not mine:
+            raise UserError(f"run {run.name} is held by another process", where=str(run.folder))
+        stage(run, study)
+    print(run.folder)
+
+
+# ---------------------------------------------------------------------------- studies
+
+
+def sweep_study(options: argparse.Namespace) -> None:
+    from gen.sweep.local import run_sweep, slot_command
+
+    study = _load(options)
+    if options.dry_run:
+        _print_status(study)
+        return
+    folders = ["--data", str(options.data), "--runs", str(options.runs)]
+    run_sweep(study, slot_command([options.study, *options.overrides, *folders]), options.slots)
+    print(f"{len(study.runs)} runs done in {study.folder}")
+
+
+def show_status(options: argparse.Namespace) -> None:
+    from gen.sweep.status import status_table
+
+    study = _load(options)
+    if options.json:
+        print(status_table(study).write_json())
+        return
+    _print_status(study)
+    while options.watch and not all(run.done for run in study.runs):
+        time.sleep(2)
+        print("\033[H\033[2J" if sys.stdout.isatty() else "", end="")
+        _print_status(study)
+
+
+def write_study_report(options: argparse.Namespace) -> None:
+    from analysis.report.page import write_report
+    from analysis.report.study import load_results
+    from analysis.report.summary import summary_lines
+
+    study = _load(options)
+    results = load_results(_report_plan(study), study.folder)
+    command = f"clipgen report {' '.join([options.study, *options.overrides])}"
+    path = write_report(results, study.folder / "report", command)
+    print("\n".join(summary_lines(results)))
+    print(f"report: {path}")
+
+
+def _print_status(study: Study) -> None:
+    from gen.sweep.status import status_table
+
+    for row in status_table(study).iter_rows(named=True):
+        loss = f"loss {row['loss']:.3f}" if row["loss"] is not None else ""
+        print(f"{row['state']:<8} {row['progress']:>6.0%}  {row['run']:<52} {loss}")
+
+
+def _load(options: argparse.Namespace) -> Study:
+    from gen.sweep.study import load_study
+
+    return load_study(options.study, options.overrides, data=options.data, runs=options.runs)
+
+
+def _end_with_standard_input() -> None:
+    """End this process when whoever started it is gone, and its end of the pipe with it."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _disk_error(error: OSError) -> UserError:
+    return UserError(
+        f"cannot write: {error.strerror}",
+        where=str(error.filename or ""),
+        fix="make room or choose another place with --data or --runs; finished work is kept",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

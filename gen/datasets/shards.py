@@ -1,0 +1,83 @@
+"""Shards: webdataset tars that any webdataset user can read, and random access into them.
+
+Equal content gives equal bytes (no times, no owners in the tar). The sample table holds the place
+of every encoded image, so that reading needs no streaming and shuffling is exact.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+from webdataset import TarWriter
+
+from splits.errors import UserError
+from splits.files import replacing
+
+
+def write_shard(path: Path, samples: Iterable[Mapping[str, bytes | str]]) -> dict[str, tuple]:
+    """Write samples (`__key__` and one entry per file extension) as a tar, whole or not at all.
+
+    Returns:
+        For every member's name its (offset, size) in bytes within the tar.
+    """
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            writer = TarWriter(file, encoder=False, mtime=0, user="clipgen", group="clipgen")
+            for sample in samples:
+                writer.write(dict(sample))
+            writer.close()
+        with tarfile.open(temporary) as tar:
+            return {member.name: (member.offset_data, member.size) for member in tar}
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG bytes of a uint8 RGB image [H, W, 3]."""
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+
+
+def read_images(folder: Path, samples: pl.DataFrame) -> np.ndarray:
+    """Decode the images of `samples`, in their order.
+
+    Args:
+        folder: the dataset's folder.
+        samples: rows of the sample table (`id`, `shard`, `offset`, `size`, `height`, `width`).
+
+    Returns:
+        uint8 RGB, shape [N, H, W, 3].
+
+    Raises:
+        UserError: a shard is missing or an image in it is damaged.
+    """
+    height, width = samples["height"][0], samples["width"][0]
+    images = np.empty((samples.height, height, width, 3), dtype=np.uint8)
+    rows = samples.select("id", "shard", "offset", "size").with_row_index("row")
+    for (shard,), part in rows.group_by("shard"):
+        path = folder / "shards" / str(shard)
+        if not path.is_file():
+            raise _damaged(f"shard {path} is missing")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
+            for row, name, _, offset, size in part.iter_rows():
+                images[row] = _decode(tar[offset : offset + size], name, path, (height, width))
+    return images
+
+
+def _decode(data: bytes, name: str, path: Path, shape: tuple[int, int]) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None or image.shape[:2] != shape:
+        raise _damaged(f"image `{name}` in {path} is damaged")
+    return image[:, :, ::-1]
+
+
+def _damaged(found: str) -> UserError:
+    return UserError(
+        found,
+        expected="the shards that the dataset's manifest lists",
+        fix="find out what else with `clipgen dataset verify NAME`; delete the dataset's folder "
+        "and build it again",
+    )

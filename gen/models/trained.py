@@ -1,0 +1,35 @@
+"""The model of a run: built for its dataset's words and pixels, and loaded once trained."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gen.datasets.captions import prompts
+from gen.datasets.samples import Dataset
+from gen.models.clip import build_clip
+from gen.models.vocabulary import Vocabulary, build_vocabulary
+from gen.runs import Run
+from gen.training.checkpoint import load_weights
+
+
+def dataset_vocabulary(dataset: Dataset) -> Vocabulary:
+    """The words of all captions of a dataset and of the prompts for its classes.
+
+    All of them, not only a mixture's: every model of a study has the same table of tokens.
+    """
+    columns = (dataset.samples[name].unique() for name in ("caption", "caption_aligned"))
+    texts = {text for column in columns for text in column}
+    texts.update(text for name in dataset.classes for text in prompts(name))
+    return build_vocabulary(sorted(texts))
+
+
+def build_model(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> nn.Module:
+    """The run's model before training."""
+    return build_clip(run.model, vocabulary, dataset.pixels, run.seed)
+
+
+def load_trained(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> nn.Module:
+    """The run's model with its final weights."""
+    model = build_model(run, dataset, vocabulary)
+    load_weights(run.final_weights, model)
+    return model

@@ -1,0 +1,171 @@
+"""The run folder: what identifies a run, what state it is in, and who works on it.
+
+The folder is the database. A run's name ends in a hash of everything that decides its weights
+(model, training, seed, mixture), and of nothing else: not of paths, device or logging.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gen.config import ModelConfig, TrainingConfig, resolved
+from splits.files import write_json
+from splits.mixture import Mixture
+
+SCHEMA_VERSION = 1
+NOT_IDENTITY = ("log_every", "checkpoint_every")
+VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to train: (mixture, model, training, seed), and its folder.
+
+    A run serves every test domain for which its setting gives the same mixture.
+    """
+
+    folder: Path
+    setting: str
+    mixtures: dict[str, Mixture]
+    """by test domain; all select the same samples"""
+    model: ModelConfig
+    training: TrainingConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def mixture(self) -> Mixture:
+        return next(iter(self.mixtures.values()))
+
+    @property
+    def results_key(self) -> str:
+        """What the results depend on besides the weights."""
+        return sha256_of({"schema_version": SCHEMA_VERSION, "held_out": self.mixture.held_out})
+
+    @property
+    def done(self) -> bool:
+        marker = self.folder / "DONE"
+        return marker.is_file() and marker.read_text() == self.results_key
+
+    @property
+    def evaluated(self) -> bool:
+        tables = [self.folder / f"{name}.parquet" for name in ("predictions", "evaluation")]
+        fresh = read_record(self.folder).get("evaluated") == self.results_key
+        return fresh and all(table.is_file() for table in tables)
+
+    @property
+    def final_weights(self) -> Path:
+        return self.folder / "checkpoints" / "final.safetensors"
+
+
+def run_name(
+    setting: str,
+    test_domains: list[str],
+    seed: int,
+    identity: dict[str, Any],
+) -> str:
+    """Readable name of a run; a hash at its end makes it the run's identity."""
+    parts = [setting, *(test_domains if len(test_domains) == 1 else []), f"s{seed}"]
+    return "-".join([*parts, sha256_of(identity)[:12]])
+
+
+def identity(
+    model: ModelConfig, training: TrainingConfig, seed: int, mixture: Mixture
+) -> dict[str, Any]:
+    """Everything that decides a run's weights."""
+    trained = {k: v for k, v in resolved(training).items() if k not in NOT_IDENTITY}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": resolved(model),
+        "training": trained,
+        "seed": seed,
+        "mixture_sha256": mixture.sha256,
+    }
+
+
+def sha256_of(content: Any) -> str:
+    """Hash of JSON-able content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def claim(run: Run) -> Iterator[bool]:
+    """Hold a run while working on it; yields False where another process holds it.
+
+    The lock is the operating system's (flock): it goes with its owner, even after `kill -9`.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Content of a run's run.json; empty where there is none yet."""
+    path = folder / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def update_record(folder: Path, **values: Any) -> None:
+    """Set keys of a run's run.json."""
+    write_json(folder / "run.json", read_record(folder) | values)
+
+
+@contextmanager
+def timed_stage(folder: Path, stage: str) -> Iterator[None]:
+    """Add the seconds of a stage to run.json (over several starts, their sum)."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = dict(read_record(folder).get("seconds", {}))
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
+        update_record(folder, seconds=seconds)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and code state that a run was made with."""
+    versions = {name: version(name) for name in VERSIONED}
+    return {"versions": versions | {"python": platform.python_version()}, "git": _git_state()}
+
+
+def _git_state() -> str:
+    """Commit of the code, with `+changes` where files differ from it; empty outside a clone."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,65 @@
+"""Where a study stands: the state of every run, read from its folder."""
+
+from __future__ import annotations
+
+import polars as pl
+from filelock import FileLock, Timeout
+
+from gen.runs import Run, read_record
+from gen.sweep.study import Study
+from gen.training.metrics_log import read_metrics
+from gen.training.schedule import total_samples
+
+
+def run_state(run: Run) -> str:
+    """`done`, `running` (a process holds it), `failed`, `stopped` (begun), or `waiting`."""
+    if run.done:
+        return "done"
+    if not run.folder.is_dir():
+        return "waiting"
+    if _is_held(run):
+        return "running"
+    if (run.folder / "FAILED").is_file():
+        return "failed"
+    return "stopped" if read_record(run.folder) else "waiting"
+
+
+def samples_done(run: Run) -> int:
+    """Samples that a run has trained on, as far as its log tells."""
+    if run.final_weights.is_file():
+        return total_samples(run.training)
+    rows = read_metrics(run.folder)
+    return int(rows[-1]["samples_seen"]) if rows else 0
+
+
+def status_table(study: Study) -> pl.DataFrame:
+    """One row per run: state, progress, last loss, rate."""
+    rows = []
+    for run in study.runs:
+        metrics = read_metrics(run.folder)
+        last = metrics[-1] if metrics else {}
+        rows.append(
+            {
+                "run": run.name,
+                "state": run_state(run),
+                "progress": samples_done(run) / total_samples(run.training),
+                "loss": last.get("loss"),
+                "loss_floor": last.get("loss_floor"),
+                "samples_per_second": last.get("samples_per_second"),
+                "seconds": sum(read_record(run.folder).get("seconds", {}).values()),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _is_held(run: Run) -> bool:
+    path = run.folder / "lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,267 @@
+"""A mixture holds what its setting shows, nothing else, and survives the way to disk and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from splits.errors import UserError
+from splits.mixture import build_mixture, load_mixture, save_mixture
+from splits.settings import SETTINGS, World, exposure
+
+WORLD = World(("clipart", "real", "sketch"), ("axe", "bed", "cat", "dog"), "real")
+AVAILABLE = [[3, 3, 3, 3], [6, 6, 6, 6], [5, 5, 2, 4]]
+
+
+def table(counts=AVAILABLE):
+    """A sample table with that many training rows per cell, and one test row per cell."""
+    rows = [
+        (f"{split}_{domain}_{name}_{i:03}", domain, name, split, "a picture", "an image")
+        for domain, row in zip(WORLD.domains, counts, strict=True)
+        for name, count in zip(WORLD.classes, row, strict=True)
+        for split, number in (("train", count), ("test", 1), ("test_unseen_drawing", 1))
+        for i in range(number)
+    ]
+    columns = ["id", "domain", "class_name", "split", "caption", "caption_aligned"]
+    return pl.DataFrame(rows, columns, orient="row")
+
+
+def build(setting="cg_high_diversity", samples=None, **changes):
+    arguments = {
+        "world": WORLD,
+        "test_domain": "sketch",
+        "held_out": ["dog"],
+        "seed": 0,
+        "caption": "caption",
+        "dataset_sha256": "d" * 64,
+    }
+    samples = table() if samples is None else samples
+    return build_mixture(samples, setting=setting, **(arguments | changes))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A mixture, and the folder it is saved in."""
+    mixture = build()
+    folder = tmp_path / "mixtures" / "cg_high_diversity.sketch"
+    save_mixture(mixture, folder, table())
+    return mixture, folder
+
+
+# Budget 24 + 12 = 36, trimmed in the order real (24), sketch (16), clipart (12). Pools: 24, 48, 36,
+# 48, 40, 52. With 52, the factor 9/13 gives ceilings 3, 5 and 4, 4, 2, 3: 45, an overshoot of 9.
+@pytest.mark.parametrize(
+    ("setting", "realised"),
+    [
+        ("natural_only", [[0, 0, 0, 0], [6, 6, 6, 6], [0, 0, 0, 0]]),
+        ("leave_out_domain", [[3, 3, 3, 3], [6, 6, 6, 6], [0, 0, 0, 0]]),
+        ("cg_low_diversity", [[0, 0, 0, 0], [6, 6, 6, 6], [5, 5, 2, 0]]),
+        ("cg_high_diversity", [[3, 3, 3, 3], [4, 4, 4, 4], [3, 3, 2, 0]]),
+        ("upper_bound_low", [[0, 0, 0, 0], [5, 5, 5, 5], [5, 5, 2, 4]]),
+        ("upper_bound_high", [[2, 3, 3, 3], [4, 4, 4, 4], [3, 3, 1, 2]]),
+    ],
+)
+def test_the_counts_of_every_setting_are_those_worked_out_by_hand(setting, realised):
+    mixture = build(setting)
+    np.testing.assert_array_equal(mixture.realised, realised)
+    shown = exposure(setting, WORLD, "sketch", ["dog"])
+    np.testing.assert_array_equal(mixture.requested, np.array(AVAILABLE) * shown)
+    assert mixture.size == len(mixture.ids) == np.sum(realised)
+
+
+@given(
+    setting=st.sampled_from(sorted(SETTINGS)),
+    test_domain=st.sampled_from(["clipart", "sketch"]),
+    held_out=st.sets(st.sampled_from(WORLD.classes), min_size=1, max_size=3),
+    counts=hnp.arrays(np.int64, (3, 4), elements=st.integers(1, 12)),
+    seed=st.integers(0, 10**6),
+)
+def test_a_mixture_never_contains_a_forbidden_cell_or_a_test_sample(
+    setting, test_domain, held_out, counts, seed
+):
+    samples = table(counts)
+    held_out = sorted(held_out)
+    mixture = build(setting, samples, test_domain=test_domain, held_out=held_out, seed=seed)
+    rows = samples.filter(pl.col("id").is_in(list(mixture.ids)))
+    assert set(rows["split"]) == {"train"}
+    if not setting.startswith("upper_bound"):
+        forbidden = (pl.col("domain") == test_domain) & pl.col("class_name").is_in(held_out)
+        assert rows.filter(forbidden).is_empty()
+    assert not mixture.realised[exposure(setting, WORLD, test_domain, held_out) == 0].any()
+
+    tested = WORLD.domains.index(test_domain)
+    seen = [column for column, name in enumerate(WORLD.classes) if name not in held_out]
+    budget = counts[1].sum() + counts[tested, seen].sum()
+    assert mixture.size == min(budget, mixture.requested.sum()) == len(rows)
+
+
+@given(st.integers(0, 10**6))
+def test_the_order_of_the_sample_table_and_of_the_held_out_classes_does_not_matter(seed):
+    shuffled = table().sample(fraction=1, shuffle=True, seed=seed)
+    one, other = build(held_out=["bed", "dog"]), build(samples=shuffled, held_out=["dog", "bed"])
+    assert one == other
+    assert one.sha256 == other.sha256
+    assert list(one.ids) == sorted(one.ids)
+
+
+def test_the_hash_is_the_same_on_every_machine_and_in_every_year():
+    assert build().sha256 == "97925a0cbfb5a12cd227f49e6eeb6ac53c8e8ad9b4ef86493ddb32f2b22167ef"
+
+
+def test_settings_that_select_the_same_samples_share_a_hash():
+    one = build("natural_only")
+    other = build("natural_only", test_domain="clipart", held_out=["axe"], seed=5)
+    assert one != other
+    assert one.sha256 == other.sha256
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"caption": "caption_aligned"}, {"dataset_sha256": "e" * 64}]
+)
+def test_what_a_model_sees_changes_the_hash(changes):
+    assert build(**changes).sha256 != build().sha256
+
+
+def test_an_empty_cell_that_the_setting_shows_is_a_user_error():
+    counts = np.array(AVAILABLE)
+    counts[0, 2] = 0
+    with pytest.raises(UserError, match=r"cell \(`clipart`, `cat`\) is asked for"):
+        build(samples=table(counts))
+    assert build("cg_low_diversity", table(counts)) == build("cg_low_diversity")
+
+
+def test_an_id_that_stands_in_two_splits_is_a_user_error():
+    samples = table()
+    twin = samples.head(1).with_columns(split=pl.lit("test"))
+    with pytest.raises(UserError, match="`train_clipart_axe_000` stands more than once"):
+        build(samples=pl.concat([samples, twin]))
+
+
+def test_an_unknown_caption_column_is_a_user_error():
+    with pytest.raises(UserError, match="did you mean `caption_aligned`"):
+        build(caption="caption_alinged")
+
+
+def test_a_mixture_comes_back_from_disk_as_it_was(saved):
+    mixture, folder = saved
+    loaded = load_mixture(folder)
+    assert loaded == mixture
+    assert loaded.sha256 == mixture.sha256
+    np.testing.assert_array_equal(loaded.requested, mixture.requested)
+    np.testing.assert_array_equal(loaded.realised, mixture.realised)
+
+
+def test_a_saved_mixture_is_two_files_that_say_what_the_formats_page_says(saved):
+    mixture, folder = saved
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "mixture.parquet"]
+    rows = pl.read_parquet(folder / "mixture.parquet")
+    assert rows.columns == ["id", "domain", "class_name"]
+    assert tuple(rows["id"]) == mixture.ids
+    assert json.loads((folder / "manifest.json").read_text()) == {
+        "setting": "cg_high_diversity",
+        "test_domain": "sketch",
+        "natural": "real",
+        "domains": ["clipart", "real", "sketch"],
+        "classes": ["axe", "bed", "cat", "dog"],
+        "held_out": ["dog"],
+        "budget": {"rule": "published", "seed": 0},
+        "caption": "caption",
+        "requested": [[3, 3, 3, 3], [6, 6, 6, 6], [5, 5, 2, 0]],
+        "realised": [[3, 3, 3, 3], [4, 4, 4, 4], [3, 3, 2, 0]],
+        "size": 36,
+        "dataset_sha256": "d" * 64,
+        "sha256": mixture.sha256,
+    }
+
+
+def test_saving_twice_gives_the_same_bytes(saved):
+    mixture, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shuffled = table().sample(fraction=1, shuffle=True, seed=1)
+    save_mixture(mixture, folder, shuffled)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_mixture_is_not_saved_with_a_table_that_lacks_its_samples(tmp_path):
+    with pytest.raises(UserError, match="has 35 of the mixture's 36 samples"):
+        save_mixture(build(), tmp_path, table().filter(pl.col("id") != build().ids[0]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_cut_off_before_the_manifest_is_detected(saved):
+    _, folder = saved
+    manifest = (folder / "manifest.json").read_bytes()
+    save_mixture(build(seed=1), folder, table())
+    (folder / "manifest.json").write_bytes(manifest)
+    with pytest.raises(UserError, match=r"mixture\.parquet holds other samples"):
+        load_mixture(folder)
+
+
+@pytest.mark.parametrize("name", ["mixture.parquet", "manifest.json"])
+def test_a_missing_or_truncated_file_is_a_user_error_that_names_it_and_the_fix(saved, name):
+    _, folder = saved
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{name} cannot be read") as broken:
+        load_mixture(folder)
+    assert "clipgen split build" in broken.value.fix
+    path.unlink()
+    with pytest.raises(UserError, match=f"{name} is not there"):
+        load_mixture(folder)
+
+
+def test_a_table_that_lost_a_row_is_detected(saved):
+    _, folder = saved
+    path = folder / "mixture.parquet"
+    pl.read_parquet(path).head(-1).write_parquet(path)
+    with pytest.raises(UserError, match=r"mixture\.parquet holds other samples"):
+        load_mixture(folder)
+
+
+def test_a_table_whose_cells_were_changed_is_detected(saved):
+    _, folder = saved
+    path = folder / "mixture.parquet"
+    pl.read_parquet(path).with_columns(domain=pl.lit("real")).write_parquet(path)
+    with pytest.raises(UserError, match=r"mixture\.parquet has other counts per cell"):
+        load_mixture(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sha256", "0" * 64, "holds other samples"),
+        ("size", 35, "holds other samples"),
+        ("caption", "caption_aligned", "holds other samples"),
+        ("realised", [[0] * 4] * 3, "has other counts per cell"),
+        ("domains", ["clipart", "real"], "contradicts itself"),
+        ("natural", "photo", "contradicts itself"),
+        ("budget", None, "is not a mixture's manifest"),
+        ("realised", [[1], [1, 2]], "is not a mixture's manifest"),
+    ],
+)
+def test_a_changed_manifest_is_detected(saved, key, value, message):
+    _, folder = saved
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=message):
+        load_mixture(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_a_manifest_without_its_keys_is_detected(saved, content):
+    _, folder = saved
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="is not a mixture's manifest"):
+        load_mixture(folder)
+
+
+def test_a_mixture_whose_ids_changed_has_another_hash():
+    mixture = build()
+    assert replace(mixture, ids=mixture.ids[1:]).sha256 != mixture.sha256
