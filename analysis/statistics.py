@@ -7,7 +7,7 @@ fixed models; they say nothing about other seeds or other draws of held-out clas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -43,7 +43,9 @@ def balanced_accuracy_interval(
     correct, labels = _checked(correct, labels)
     if not np.isin(correct, (0, 1)).all():
         raise ValueError("`correct` holds values other than 0 and 1")
-    return balanced_accuracy(correct, labels, confidence)
+    found = balanced_accuracy(correct, labels, confidence)
+    # rounding can leave the value a hair outside of its own interval
+    return replace(found, lo=min(found.lo, found.value), hi=max(found.hi, found.value))
 
 
 def paired_difference_interval(

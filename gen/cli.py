@@ -178,7 +178,9 @@ def build_splits(options: argparse.Namespace) -> None:
     save_study(study)
     for run in study.runs:
         for mixture in run.mixtures.values():
-            print(f"{mixture_folder(study.folder, mixture)}  {mixture.size:>8}  {mixture.sha256[:12]}")
+            print(
+                f"{mixture_folder(study.folder, mixture)}  {mixture.size:>8}  {mixture.sha256[:12]}"
+            )
 
 
 def show_splits(options: argparse.Namespace) -> None:
@@ -186,7 +188,9 @@ def show_splits(options: argparse.Namespace) -> None:
     print(f"held-out classes ({len(study.held_out)}): {', '.join(study.held_out)}")
     for run in study.runs:
         for test_domain, mixture in run.mixtures.items():
-            print(f"\n{mixture.setting}, test domain {test_domain}: {mixture.size} samples, ", end="")
+            print(
+                f"\n{mixture.setting}, test domain {test_domain}: {mixture.size} samples, ", end=""
+            )
             print(f"sha256 {mixture.sha256[:12]}")
             held_out = [name in study.held_out for name in study.dataset.classes]
             seen = [not flag for flag in held_out]
@@ -215,7 +219,9 @@ def run_study(options: argparse.Namespace) -> None:
 
 def _take_open_runs(study: Study) -> None:
     """Finish runs, one after another, until none is left that nobody has failed at."""
-    while open_runs := [r for r in study.runs if not r.done and not (r.folder / "FAILED").is_file()]:
+    while open_runs := [
+        r for r in study.runs if not r.done and not (r.folder / "FAILED").is_file()
+    ]:
         taken = False
         for run in open_runs:
             try:

@@ -30,7 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except Exception as error:
-        if shutil.disk_usage(path.parent).free < FULL_BYTES:  # libraries hide it in errors of theirs
+        if (
+            shutil.disk_usage(path.parent).free < FULL_BYTES
+        ):  # libraries hide it in errors of theirs
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:

@@ -12,13 +12,13 @@ from typing import ParamSpec
 import matplotlib as mpl
 import numpy as np
 import polars as pl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from analysis.report.summary import setting_label
+from analysis.report.summary import percent, setting_label
 
 STYLE = {
     "font.family": "sans-serif",
@@ -55,6 +55,7 @@ KNOWN = [
 ]
 UPPER = "upper_bound"
 GREY = "#777777"
+LABEL_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 SIMILARITY_SETTINGS = 4
 WIDTH = 9.6
 """inches of a figure with several panels: equal widths give equal letters on the page"""
@@ -77,6 +78,12 @@ def setting_colour(setting: str, settings: Sequence[str]) -> str:
     """Colour of a setting, the same in every figure."""
     others = [name for name in settings if name not in KNOWN]
     return COLOURS[[*KNOWN, *others].index(setting) % len(COLOURS)]
+
+
+def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Legend below the panels, in as many columns as fit."""
+    columns = 4 if figure.get_figwidth() > NARROW else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def svg_text(figure: Figure, name: str) -> str:
@@ -116,7 +123,7 @@ def headline_figure(table: pl.DataFrame, split: str = "test") -> Figure:
     for axes in grid[::columns]:
         axes.set_ylabel("balanced top-1 accuracy,\nheld-out classes")
         axes.set_ylim(0, _top(table))
-    figure.legend(handles=_headline_legend(settings), loc="outside lower center", ncols=4)
+    _legend(figure, _headline_legend(settings))
     return figure
 
 
@@ -157,6 +164,7 @@ def _points(axes: Axes, position: float, rows: pl.DataFrame, colour: str) -> Non
             va="bottom",
             color=GREY,
             style="italic",
+            bbox=LABEL_GROUND,
         )
         return
     offsets = (np.arange(known.height) - (known.height - 1) / 2) * 0.14
@@ -164,7 +172,7 @@ def _points(axes: Axes, position: float, rows: pl.DataFrame, colour: str) -> Non
     axes.errorbar(
         position + offsets,
         value,
-        yerr=[value - lo, hi - value],
+        yerr=np.maximum([value - lo, hi - value], 0),  # rounding can make 0 negative
         fmt="o",
         color=colour,
         markersize=6,
@@ -173,25 +181,26 @@ def _points(axes: Axes, position: float, rows: pl.DataFrame, colour: str) -> Non
         clip_on=False,
     )
     axes.annotate(
-        f"{100 * value.mean():.0f} %",
+        percent(value.mean(), digits=0 if value.mean() >= 0.1 else 1),
         (position + offsets[-1], value.mean()),
         xytext=(7, 0),
         textcoords="offset points",
         va="center" if value.mean() > 0.02 else "bottom",
         fontsize=8.5,
         color="#222222",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+        bbox=LABEL_GROUND,
     )
 
 
 def _upper_bound(axes: Axes, rows: pl.DataFrame, colour: str) -> None:
     known = rows.drop_nulls("value")
     if known.height:
-        axes.axhspan(known["lo"].min(), known["hi"].max(), color=colour, alpha=0.13, linewidth=0)  # type: ignore[arg-type]
-        axes.axhline(known["value"].mean(), color=colour, linestyle="--", linewidth=1.4)
+        lo, value, hi = (known[key].to_numpy() for key in ("lo", "value", "hi"))
+        axes.axhspan(lo.min(), hi.max(), color=colour, alpha=0.13, linewidth=0)
+        axes.axhline(value.mean(), color=colour, linestyle="--", linewidth=1.4)
 
 
-def _headline_legend(settings: list[str]) -> list[Line2D]:
+def _headline_legend(settings: list[str]) -> list[Artist]:
     bounds = [name for name in settings if name.startswith(UPPER)]
     return [
         Line2D([], [], color="#222222", marker="o", linewidth=1.8, label="accuracy, 95 % interval"),
@@ -237,7 +246,7 @@ def exposure_figure(table: pl.DataFrame) -> Figure:
     bar = figure.colorbar(image, ax=grid.tolist(), shrink=0.7, pad=0.01)
     bar.set_label("training samples per cell (white: none)")
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -317,7 +326,7 @@ def training_figure(metrics: pl.DataFrame, served: pl.DataFrame) -> Figure:
         for name in settings
     ]
     floor = Line2D([], [], color="#222222", linestyle=":", linewidth=0.9, label="floor of the loss")
-    figure.legend(handles=[*handles, floor], loc="outside lower center", ncols=4)
+    _legend(figure, [*handles, floor])
     return figure
 
 
@@ -353,7 +362,7 @@ def similarity_figure(table: pl.DataFrame, served: pl.DataFrame) -> Figure:
             _similarity_panel(axes, table.filter(test_domain=test_domain, setting=setting))
             axes.set_title(f"{test_domain}:\n{setting_label(setting)}")
         row[0].set_ylabel("CKA")
-    figure.legend(handles=_similarity_legend(), loc="outside lower center", ncols=4)
+    _legend(figure, _similarity_legend())
     return figure
 
 
@@ -379,7 +388,7 @@ def _similarity_panel(axes: Axes, table: pl.DataFrame) -> None:
     axes.set_xticks(sites["depth"].to_list(), sites["site"].to_list(), rotation=45, ha="right")
 
 
-def _similarity_legend() -> list[Line2D | Patch]:
+def _similarity_legend() -> list[Artist]:
     return [
         *(
             Line2D([], [], color=colour, marker="o", markersize=3.5, label=label)

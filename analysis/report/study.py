@@ -57,9 +57,11 @@ UNREADABLE = (
     OSError,
     ValueError,
     TypeError,
+    AttributeError,  # a line that is JSON, but no object
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
 )
+MANIFEST_KEYS = ("domains", "classes", "realised")
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,10 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         problems.append(f"{label} cannot be read ({error})")
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        problems.append(f"{label} holds no JSON object")
+        return None
+    return content
 
 
 def _read_manifests(
@@ -244,11 +249,17 @@ def _read_manifests(
         for run in plan.runs
         for test_domain, name in run.mixtures.items()
     }
-    return {
-        key: manifest
-        for key, name in wanted.items()
-        if (manifest := _read_json(folder / "mixtures" / name / "manifest.json", problems))
-    }
+    manifests = {}
+    for key, name in wanted.items():
+        manifest = _read_json(folder / "mixtures" / name / "manifest.json", problems)
+        if manifest is None:
+            continue
+        lacking = [word for word in MANIFEST_KEYS if word not in manifest]
+        if lacking:
+            problems.append(f"{name}/manifest.json lacks {', '.join(lacking)}")
+        else:
+            manifests[key] = manifest
+    return manifests
 
 
 def _wall_seconds(

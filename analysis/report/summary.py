@@ -140,8 +140,11 @@ def is_complete(results: StudyResults) -> bool:
 
 
 def seeds_note(table: pl.DataFrame) -> str:
-    """How several seeds enter the contrasts; empty for one seed."""
+    """How several seeds enter figures and contrasts; empty for one seed."""
     most = table["seeds"].max()
     if not isinstance(most, int) or most < 2:
         return ""
-    return " With several seeds, a sample counts with the share of seeds that got it right."
+    return (
+        " Figures show a point per seed (upper bounds: mean line, band over all intervals); in "
+        "differences, a sample counts with the share of seeds that got it right."
+    )

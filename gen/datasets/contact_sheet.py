@@ -35,8 +35,12 @@ def contact_sheet(dataset: Dataset, *, classes: int, split: str = "train") -> Im
 
 def _tiles(dataset: Dataset, domain: str, names: list[str], split: str) -> list[Image.Image]:
     cells = dataset.samples.filter(
-        (pl.col("split") == split) & (pl.col("domain") == domain) & pl.col("class_name").is_in(names)
+        (pl.col("split") == split)
+        & (pl.col("domain") == domain)
+        & pl.col("class_name").is_in(names)
     )
     first = cells.sort("class_name", "id").unique("class_name", keep="first", maintain_order=True)
     images = read_images(dataset.folder, first)
-    return [Image.fromarray(image).resize((CELL, CELL), Image.Resampling.NEAREST) for image in images]
+    return [
+        Image.fromarray(image).resize((CELL, CELL), Image.Resampling.NEAREST) for image in images
+    ]

@@ -93,7 +93,8 @@ def load_dataset(name: str, data: Path) -> Dataset:
         raise UserError(
             f"dataset `{name}` is not built",
             where=str(folder),
-            fix=f"clipgen dataset build {name}" + ("" if str(data) == "data" else f" --data {data}"),
+            fix=f"clipgen dataset build {name}"
+            + ("" if str(data) == "data" else f" --data {data}"),
         )
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))

@@ -19,7 +19,9 @@ class Estimate:
     n_classes: int
 
 
-def balanced_accuracy(correct: np.ndarray, labels: np.ndarray, confidence: float = 0.95) -> Estimate:
+def balanced_accuracy(
+    correct: np.ndarray, labels: np.ndarray, confidence: float = 0.95
+) -> Estimate:
     """Mean over the classes present of the per-class accuracy.
 
     The interval is Wilson's score interval with the effective sample size of a sample stratified
@@ -40,7 +42,9 @@ def balanced_accuracy(correct: np.ndarray, labels: np.ndarray, confidence: float
     value = float(rates.mean())
     # Var of the mean of C independent rates; a class with one sample cannot show its spread, so
     # it is given that of the whole
-    spread = np.where(counts > 1, rates * (1 - rates) / np.maximum(counts - 1, 1), value * (1 - value))
+    spread = np.where(
+        counts > 1, rates * (1 - rates) / np.maximum(counts - 1, 1), value * (1 - value)
+    )
     variance = float(spread.sum()) / len(counts) ** 2
     n = len(correct)
     effective = value * (1 - value) / variance if variance > 0 else float(n)

@@ -32,7 +32,9 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         try:
             return torch.load(path, weights_only=True, map_location="cpu")
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            warnings.warn(f"{path} is damaged ({error}); going back to the one before", stacklevel=2)
+            warnings.warn(
+                f"{path} is damaged ({error}); going back to the one before", stacklevel=2
+            )
     return None
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.page import write_report
+from analysis.report.study import PlannedRun, StudyPlan, load_results
 
 DOMAINS = ("real", "clipart", "infograph", "painting", "quickdraw", "sketch")
 CLASSES = tuple(f"class {number:02d}" for number in range(12))
@@ -22,8 +23,8 @@ PER_CELL = {"test": 10, "test_unseen_drawing": 5}
 SITES = ("stem", "layer1", "layer2", "layer3", "layer4", "embedding")
 TRAIN_PER_CELL = 40
 FINISHED = 1_760_003_600
+COMMAND = "clipgen report planted 'note=<b>&'"
 
-# How many of ten samples per cell are right, on the held-out classes of the test domain.
 PLANTED = {
     "natural_only": {"quickdraw": 1, "clipart": 3},
     "leave_out_domain": {"quickdraw": 4, "clipart": 3},
@@ -37,16 +38,34 @@ ELSEWHERE = 8
 
 @dataclass(frozen=True)
 class PlantedStudy:
-    """The plan and the folder of the study."""
+    """A study folder and what is planted in it.
+
+    Attributes:
+        right: of ten test samples per cell, by setting and test domain (held-out classes).
+        right_elsewhere: in every other cell.
+        train_per_cell: training samples of a cell that a mixture shows.
+    """
 
     plan: StudyPlan
     folder: Path
+    right: dict[str, dict[str, int]]
+    right_elsewhere: int = ELSEWHERE
+    train_per_cell: int = TRAIN_PER_CELL
 
 
 @pytest.fixture
 def planted_study(tmp_path: Path) -> PlantedStudy:
     """A finished study: six settings, two test domains, one seed; natural_only is shared."""
     return write_study(tmp_path / "planted")
+
+
+@pytest.fixture(scope="session")
+def planted_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the report on that study; to be read only."""
+    folder = tmp_path_factory.mktemp("report")
+    study = write_study(folder / "planted")
+    write_report(load_results(study.plan, study.folder), folder / "report", COMMAND)
+    return folder / "report"
 
 
 def write_study(folder: Path) -> PlantedStudy:
@@ -67,7 +86,7 @@ def write_study(folder: Path) -> PlantedStudy:
         for test_domain, name in run.mixtures.items():
             _write_manifest(folder / "mixtures" / name, run.setting, test_domain)
         _write_run(folder / run.name, run)
-    return PlantedStudy(plan, folder)
+    return PlantedStudy(plan, folder, PLANTED)
 
 
 def _planned_runs():
