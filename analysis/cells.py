@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import torch
-from torch import nn
 
 from analysis.sites import image_sites, reading
 from gen.evaluation.embed import each_batch
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class CellMeans:
 
 
 def cell_means(
-    model: nn.Module,
+    model: CLIP,
     images: np.ndarray,
     samples: pl.DataFrame,
     domains: Sequence[str],

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
-def image_sites(model: nn.Module) -> dict[str, nn.Module]:
+
+def image_sites(model: CLIP) -> dict[str, nn.Module]:
     """Sites of a CLIP image tower, in the order in which an image passes them.
 
     ResNet: the stem and every residual stage. ViT: the patch embedding (before the blocks) and
     every block. Both end with `embedding`, the tower's output.
     """
-    tower: nn.Module = model.visual  # type: ignore[assignment]
+    tower = model.visual
     if hasattr(tower, "layer1"):
         stages = {f"layer{number}": getattr(tower, f"layer{number}") for number in range(1, 5)}
-        return {"stem": tower.avgpool, **stages, "embedding": tower}  # type: ignore[dict-item]
+        return {"stem": tower.avgpool, **stages, "embedding": tower}
     blocks = {f"block{i}": block for i, block in enumerate(tower.transformer.resblocks, start=1)}
     return {"stem": tower.ln_pre, **blocks, "embedding": tower}
 

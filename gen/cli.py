@@ -321,11 +321,37 @@ def show_status(options: argparse.Namespace) -> None:
 
 def write_study_report(options: argparse.Namespace) -> None:
     from analysis.report.page import write_report
-    from analysis.report.study import load_results
+    from analysis.report.study import PlannedRun, StudyPlan, load_results
     from analysis.report.summary import summary_lines
+    from gen.sweep.study import mixture_folder
 
     study = _load(options)
-    results = load_results(_report_plan(study), study.folder)
+    plan = StudyPlan(
+        name=study.name,
+        dataset=study.dataset.name,
+        natural=study.dataset.natural,
+        test_domains=tuple(study.config.test_domains),
+        settings=tuple(study.config.settings),
+        seeds=tuple(study.config.seeds),
+        held_out=study.held_out,
+        classes=study.dataset.classes,
+        domains=study.dataset.domains,
+        runs=tuple(
+            PlannedRun(
+                name=run.name,
+                setting=run.setting,
+                test_domains=tuple(run.mixtures),
+                seed=run.seed,
+                mixtures={
+                    domain: mixture_folder(study.folder, mixture).name
+                    for domain, mixture in run.mixtures.items()
+                },
+                results_key=run.results_key,
+            )
+            for run in study.runs
+        ),
+    )
+    results = load_results(plan, study.folder)
     command = f"clipgen report {' '.join([options.study, *options.overrides])}"
     path = write_report(results, study.folder / "report", command)
     print("\n".join(summary_lines(results)))

@@ -36,6 +36,8 @@ class DatasetConfig:
     classes: int = MISSING
     """number of classes, drawn evenly over the super-categories; 0 means all"""
     domains: list[str] = MISSING
+    drawings_per_family: int = 0
+    """drawings of a class by one artist family, the first of its list; 0 means all"""
     natural: str = "real"
     """the domain that stands for ordinary photographs"""
     train: int = MISSING
@@ -254,5 +256,5 @@ def _keys(schema: type, prefix: str = "") -> list[str]:
     for item in fields(schema):
         keys.append(prefix + item.name)
         if is_dataclass(hints[item.name]):
-            keys += _keys(hints[item.name], f"{prefix}{item.name}.")  # type: ignore[arg-type]
+            keys += _keys(hints[item.name], f"{prefix}{item.name}.")
     return keys

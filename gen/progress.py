@@ -30,7 +30,7 @@ def progress(total: int, what: str, unit: str, *, done: int = 0) -> tqdm:
         desc=what,
         unit=unit,
         unit_scale=True,
-        file=None if live else _Lines(),  # type: ignore[arg-type]
+        file=None if live else _Lines(),
         mininterval=0.2 if live else SECONDS_BETWEEN_LOG_LINES,
         dynamic_ncols=live,
     )

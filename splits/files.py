@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()  # a folder that cannot be written to is the system's error, not a library's
+        temporary.touch()  # so that a folder without write access is told in the system's words
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())

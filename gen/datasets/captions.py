@@ -19,11 +19,11 @@ NOUNS_FILE = Path(__file__).with_name("nouns.yaml")
 
 PATTERNS = (
     "{noun} of a {name}",
-    "the {noun} shows a {name}",
+    "{noun} with a {name}",
+    "{noun} showing a {name}",
     "a {name} in this {noun}",
-    "this {noun} depicts a {name}",
-    "there is a {name} in the {noun}",
-    "one {noun} with a {name} in it",
+    "a {name} as {noun}",
+    "a {name}, {noun}",
 )
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import normalize
 
 from gen.models.clip import normalise
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 BATCH = 500
 
 
 @torch.inference_mode()
 def each_batch(
-    model: nn.Module, images: np.ndarray, device: torch.device, use: Callable[[torch.Tensor], None]
+    model: CLIP, images: np.ndarray, device: torch.device, use: Callable[[torch.Tensor], None]
 ) -> None:
     """Run the image tower over uint8 `images` [N, H, W, 3]; `use` gets each batch's embedding.
 
@@ -29,7 +32,7 @@ def each_batch(
         use(model.encode_image(inputs))
 
 
-def embed_images(model: nn.Module, images: np.ndarray, device: torch.device) -> torch.Tensor:
+def embed_images(model: CLIP, images: np.ndarray, device: torch.device) -> torch.Tensor:
     """Normalised image embeddings, float32 of shape [N, E], on the CPU."""
     parts: list[torch.Tensor] = []
     each_batch(model, images, device, lambda features: parts.append(normalize(features).cpu()))
@@ -37,7 +40,7 @@ def embed_images(model: nn.Module, images: np.ndarray, device: torch.device) -> 
 
 
 @torch.inference_mode()
-def embed_texts(model: nn.Module, tokens: torch.Tensor, device: torch.device) -> torch.Tensor:
+def embed_texts(model: CLIP, tokens: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Normalised text embeddings of token ids [N, L], float32 of shape [N, E], on the CPU."""
     model.to(device).eval()
     parts = [model.encode_text(part.to(device)) for part in tokens.split(BATCH)]

@@ -65,4 +65,5 @@ def _wilson(p: float, n: float, confidence: float) -> tuple[float, float]:
     z = float(norm.ppf(0.5 + confidence / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # rounding must not put the estimate outside its interval, which it bounds at 0 and at 1
+    return max(0.0, min(p, float(centre - half))), min(1.0, max(p, float(centre + half)))

@@ -8,22 +8,25 @@ of the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import torch
-from torch import nn
 from torch.nn.functional import normalize
 
 from gen.datasets.captions import prompts
 from gen.evaluation.embed import embed_images, embed_texts
 from gen.models.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
 TOP = 5
 
 
 def class_embeddings(
-    model: nn.Module, classes: Sequence[str], vocabulary: Vocabulary, device: torch.device
+    model: CLIP, classes: Sequence[str], vocabulary: Vocabulary, device: torch.device
 ) -> torch.Tensor:
     """One embedding per class: the normalised mean of its prompts' normalised embeddings.
 
@@ -39,7 +42,7 @@ def class_embeddings(
 
 
 def predict(
-    model: nn.Module,
+    model: CLIP,
     images: np.ndarray,
     samples: pl.DataFrame,
     classes: Sequence[str],

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from gen.config import ModelConfig, VisionKind
 from gen.models.vocabulary import Vocabulary
 from splits.errors import UserError
 
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
 MEAN, STD = 0.5, 0.5
 """images enter the tower as (x / 255 - MEAN) / STD, the same for every channel"""
 
 
-def build_clip(config: ModelConfig, vocabulary: Vocabulary, pixels: int, seed: int) -> nn.Module:
+def build_clip(config: ModelConfig, vocabulary: Vocabulary, pixels: int, seed: int) -> CLIP:
     """A freshly initialised `open_clip.CLIP`; its weights depend on the arguments alone.
 
     Raises:
@@ -65,7 +67,7 @@ def _check(config: ModelConfig, pixels: int) -> None:
     # ModifiedResNet halves its input five times and counts its heads in units of head_width
     if vision.kind is VisionKind.resnet and (pixels % 32 or vision.width * 32 % vision.head_width):
         raise UserError(
-            f"a resnet of width {vision.width} with heads of {vision.head_width} on {pixels} pixels",
+            f"a resnet of width {vision.width}, heads of {vision.head_width}, {pixels} pixels",
             expected="pixels divisible by 32, and 32 × width divisible by head_width",
         )
     if config.text.width % config.text.heads:

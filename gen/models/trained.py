@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING
 
 from gen.datasets.captions import prompts
 from gen.datasets.samples import Dataset
@@ -10,6 +10,9 @@ from gen.models.clip import build_clip
 from gen.models.vocabulary import Vocabulary, build_vocabulary
 from gen.runs import Run
 from gen.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 def dataset_vocabulary(dataset: Dataset) -> Vocabulary:
@@ -23,12 +26,12 @@ def dataset_vocabulary(dataset: Dataset) -> Vocabulary:
     return build_vocabulary(sorted(texts))
 
 
-def build_model(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> nn.Module:
+def build_model(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> CLIP:
     """The run's model before training."""
     return build_clip(run.model, vocabulary, dataset.pixels, run.seed)
 
 
-def load_trained(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> nn.Module:
+def load_trained(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> CLIP:
     """The run's model with its final weights."""
     model = build_model(run, dataset, vocabulary)
     load_weights(run.final_weights, model)

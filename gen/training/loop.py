@@ -11,11 +11,10 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import normalize
 
 from gen.config import Precision, TrainingConfig
@@ -30,9 +29,12 @@ from gen.training.order import batch_at
 from gen.training.pairs import Pairs
 from gen.training.schedule import learning_rate, total_steps
 
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
 
 def train(
-    model: nn.Module,
+    model: CLIP,
     pairs: Pairs,
     config: TrainingConfig,
     seed: int,
@@ -85,7 +87,7 @@ def train(
     save_weights(folder / "checkpoints" / "final.safetensors", model)
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: CLIP, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW without weight decay on gains, biases and the logit scale (CLIP, Section 2.5)."""
     parameters = list(model.parameters())
     vectors = [parameter for parameter in parameters if parameter.ndim < 2]
@@ -101,7 +103,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
 
 
 def _step(
-    model: nn.Module,
+    model: CLIP,
     optimizer: torch.optim.Optimizer,
     pairs: Pairs,
     config: TrainingConfig,
@@ -149,7 +151,7 @@ def _finite(
     return round(value, 5)
 
 
-def _resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(folder: Path, model: CLIP, optimizer: torch.optim.Optimizer) -> int:
     """Load the newest state, if any; return the number of steps done."""
     state = load_state(folder / "checkpoints")
     if state is None:

@@ -1,4 +1,4 @@
-"""Image–caption pairs in memory: small images stay uint8, every distinct caption is encoded once."""
+"""Image–caption pairs in memory: images stay uint8, captions are tokenised once."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _sample(
     config: DatasetConfig, shard: Shard, item: IconClass, index: int
 ) -> tuple[dict[str, Any], bytes] | None:
     """One sample's row and PNG; None where the class has no drawing for this split."""
-    drawings = drawings_of(item, shard.split, config.seed)
+    drawings = drawings_of(item, shard.split, config)
     if not drawings:
         return None
     name = f"{shard.split}_{shard.domain}_{item.name.replace(' ', '-')}_{index:05d}"
@@ -189,11 +189,13 @@ def _sample(
     return row | captions, png
 
 
-def drawings_of(item: IconClass, split: str, seed: int) -> tuple[Drawing, ...]:
+def drawings_of(item: IconClass, split: str, config: DatasetConfig) -> tuple[Drawing, ...]:
     """The drawings of a class that a split may show."""
-    reserved = reserved_family(item, seed)
-    unseen = split == "test_unseen_drawing"
-    return tuple(d for d in item.drawings if (d.family == reserved) == unseen)
+    reserved = reserved_family(item, config.seed)
+    wanted = [f for f in item.families if (f == reserved) == (split == "test_unseen_drawing")]
+    by_family = ([d for d in item.drawings if d.family == family] for family in wanted)
+    count = config.drawings_per_family or None
+    return tuple(drawing for drawings in by_family for drawing in drawings[:count])
 
 
 def _member(row: dict[str, Any], png: bytes, class_id: int) -> dict[str, bytes | str]:

@@ -30,11 +30,11 @@ def render(
 def random_pose(rng: np.random.Generator) -> dict[str, float]:
     """Rotation in degrees, scale, width-to-height ratio, shift in image sides, and mirroring."""
     return {
-        "rotation": rng.uniform(-18, 18),
-        "scale": rng.uniform(0.8, 1.1),
-        "aspect": float(np.exp(rng.uniform(-0.15, 0.15))),
-        "shift_x": rng.uniform(-0.06, 0.06),
-        "shift_y": rng.uniform(-0.06, 0.06),
+        "rotation": rng.uniform(-15, 15),
+        "scale": rng.uniform(0.85, 1.1),
+        "aspect": float(np.exp(rng.uniform(-0.12, 0.12))),
+        "shift_x": rng.uniform(-0.05, 0.05),
+        "shift_y": rng.uniform(-0.05, 0.05),
         "mirror": float(rng.integers(2)),
     }
 

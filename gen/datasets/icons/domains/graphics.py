@@ -64,8 +64,8 @@ def cel_shadow(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def infograph(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A small flat pictogram among a headline, bars, captions and rules on a flat ground."""
     size = ink.shape[0]
-    scale = rng.uniform(0.6, 0.72)
-    centre = rng.uniform(0.36, 0.64, 2)
+    scale = rng.uniform(0.8, 0.92)
+    centre = rng.uniform(0.44, 0.56, 2)
     small = shrunk(ink, scale, centre)
     body = silhouette(small)
     of_subject, of_ground = contrasting_luminances(rng, gap=0.4)

@@ -26,7 +26,7 @@ def real(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A rounded, textured thing, lit from one side, that throws a shadow on a cluttered ground."""
     size = ink.shape[0]
     body = silhouette(ink)
-    of_subject, of_ground = contrasting_luminances(rng, gap=0.27)
+    of_subject, of_ground = contrasting_luminances(rng, gap=0.36)
     light = rng.uniform(0, 2 * math.pi)
     image = scenery(size, of_ground, rng)
     image = laid_over(image, image * 0.3, cast_shadow(body, light, rng))
@@ -41,13 +41,13 @@ def painting(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Oil on canvas: dabs of few colours, edges that wander, ridges of paint."""
     size = ink.shape[0]
     body = silhouette(ink)
-    of_subject, of_ground = contrasting_luminances(rng, gap=0.27)
+    of_subject, of_ground = contrasting_luminances(rng, gap=0.4)
     image = scenery(size, of_ground, rng)
     surface = two_tone(ink, of_subject, rng)
     surface = surface * (1 + 0.6 * along(size, rng.uniform(0, 2 * math.pi)))[..., None]
     image = laid_over(image, surface, body)
-    image = warp(image, rng, reach=rng.uniform(0.012, 0.028), cells=int(rng.integers(6, 11)))
-    image = dabbed(image, rng, length=rng.uniform(0.035, 0.06))
+    image = warp(image, rng, reach=rng.uniform(0.01, 0.022), cells=int(rng.integers(6, 11)))
+    image = dabbed(image, rng, length=rng.uniform(0.028, 0.048))
     return to_bytes(varnished(image, rng))
 
 
@@ -129,6 +129,6 @@ def varnished(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     ridges = cv2.Sobel(image[..., 1], cv2.CV_32F, 1, 1, scale=0.15)
     weave = np.sin(along(size, 0.0) * 130) + np.sin(along(size, np.pi / 2) * 130)
     bristles = cv2.blur(0.5 * noise(size, 96, rng), (1, max(3, size // 16)))
-    relief = ridges + rng.uniform(0.01, 0.03) * weave + rng.uniform(0.1, 0.4) * bristles
+    relief = ridges + rng.uniform(0.01, 0.03) * weave + rng.uniform(0.1, 0.25) * bristles
     warm = np.array([1.02, 1.0, 0.93], np.float32)
     return image * warm + relief[..., None]

@@ -28,7 +28,7 @@ def quickdraw(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     body = silhouette(ink)
     width = max(1, round(size * rng.uniform(0.02, 0.036)))
     tolerance, smallest_detail = rng.uniform(0.012, 0.03), rng.uniform(0.004, 0.02)
-    misshapen = noise(size, 4, rng, channels=2) * (rng.uniform(0.05, 0.11) * size)
+    misshapen = noise(size, 4, rng, channels=2) * (rng.uniform(0.03, 0.07) * size)
     shaky = noise(size, 10, rng, channels=2) * (rng.uniform(0.008, 0.025) * size)
     closed = rng.random() < 0.6
     page = np.full((size, size), 255, np.uint8)
