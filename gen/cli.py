@@ -350,6 +350,7 @@ def write_study_report(options: argparse.Namespace) -> None:
             )
             for run in study.runs
         ),
+        dataset_seconds=study.dataset.build_seconds,
     )
     results = load_results(plan, study.folder)
     command = f"clipgen report {' '.join([options.study, *options.overrides])}"

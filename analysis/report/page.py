@@ -135,6 +135,9 @@ def _time_sentence(results: StudyResults, cost: pl.DataFrame) -> str:
         pl.sum_horizontal(f"{stage}_seconds" for stage in tables.STAGES).sum()
     ).item()
     worked = f"All runs together worked for {duration(total or 0)}"
+    if results.plan.dataset_seconds is not None:
+        built = duration(results.plan.dataset_seconds)
+        worked = f"Rendering the dataset took {built}. {worked}"
     if results.wall_seconds is None:
         return f"{worked}."
     elapsed = duration(results.wall_seconds)

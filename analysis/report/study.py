@@ -96,6 +96,8 @@ class StudyPlan:
     classes: tuple[str, ...]
     domains: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
+    dataset_seconds: float | None = None
+    """how long the dataset took to build"""
 
 
 @dataclass(frozen=True)

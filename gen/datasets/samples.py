@@ -80,6 +80,12 @@ class Dataset:
     def sha256(self) -> str:
         return str(self.manifest["sha256"])
 
+    @property
+    def build_seconds(self) -> float | None:
+        """How long building took; None where nobody kept the time."""
+        path = self.folder / "build.json"
+        return json.loads(path.read_text())["seconds"] if path.is_file() else None
+
 
 def load_dataset(name: str, data: Path) -> Dataset:
     """Load the dataset `data/name`.

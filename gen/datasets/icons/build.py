@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -77,10 +78,13 @@ def build_icons(config: DatasetConfig, data: Path, *, workers: int, quiet: bool 
             _check_same(target, plan)
         else:
             building = data / f".{config.name}.building"
+            start = time.monotonic()
             _enter(building, plan)
             shards = list(plan_shards(config, [item.name for item in classes]))
             _render_all(config, shards, building, workers, quiet)
             _finish(config, classes, shards, building, plan)
+            seconds = round(time.monotonic() - start, 1)  # of this start, if there were several
+            write_json(building / "build.json", {"seconds": seconds, "workers": workers})
             os.replace(building, target)
         shutil.rmtree(target / "rows", ignore_errors=True)  # also after a kill at this very point
         (target / "plan.json").unlink(missing_ok=True)

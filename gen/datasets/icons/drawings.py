@@ -2,7 +2,7 @@
 
 The classes stand in `classes.csv` beside this file: one row per class, one column per artist
 family, each cell a space-separated list of base names. A base name stands for one glyph in
-`fontawesome` and `material`; in `phosphor` it stands for the regular, bold and fill weights and
+`fontawesome` and `material`; in `phosphor` it stands for the fill, bold and regular weights and
 in `remix` for the fill and line styles. The fonts come from the package `qtawesome`, whose files
 are located and read but which is never imported, because importing it needs Qt.
 
@@ -67,7 +67,7 @@ FONTS = {
     "phosphor": Font(
         file="phosphor-1.3.0.ttf",
         charmap="phosphor-charmap-1.3.0.json",
-        styles=("", "-bold", "-fill"),
+        styles=("-fill", "-bold", ""),
         title="Phosphor Icons 1.3.0",
         licence="MIT",
         authors="Tobias Fried and Helena Zhang",

@@ -64,7 +64,7 @@ def cel_shadow(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def infograph(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A small flat pictogram among a headline, bars, captions and rules on a flat ground."""
     size = ink.shape[0]
-    scale = rng.uniform(0.8, 0.92)
+    scale = rng.uniform(0.86, 0.97)
     centre = rng.uniform(0.44, 0.56, 2)
     small = shrunk(ink, scale, centre)
     body = silhouette(small)
