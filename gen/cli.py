@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR_CODE
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -377,7 +379,8 @@ def _end_with_standard_input() -> None:
     """End this process when whoever started it is gone, and its end of the pipe with it."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin: its lock, held at exit, would abort the process
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -17,7 +17,9 @@ from gen.sweep.study import load_study
 
 
 def test_a_sweep_leaves_every_promised_file(finished: Workplace) -> None:
-    runs = load_study("debug", [], data=finished.folder / "data", runs=finished.folder / "runs").runs
+    runs = load_study(
+        "debug", [], data=finished.folder / "data", runs=finished.folder / "runs"
+    ).runs
     assert len(runs) == 4
     for run in runs:
         assert run.done

@@ -26,9 +26,9 @@ def quickdraw(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A hasty doodle: few straight strokes in black on white, proportions and details off."""
     size = ink.shape[0]
     body = silhouette(ink)
-    width = max(1, round(size * rng.uniform(0.02, 0.036)))
+    width = max(1, round(size * rng.uniform(0.04, 0.054)))
     tolerance, smallest_detail = rng.uniform(0.012, 0.03), rng.uniform(0.004, 0.02)
-    misshapen = noise(size, 4, rng, channels=2) * (rng.uniform(0.03, 0.07) * size)
+    misshapen = noise(size, 4, rng, channels=2) * (rng.uniform(0.045, 0.085) * size)
     shaky = noise(size, 10, rng, channels=2) * (rng.uniform(0.008, 0.025) * size)
     closed = rng.random() < 0.6
     page = np.full((size, size), 255, np.uint8)
@@ -62,7 +62,7 @@ def sketch(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         stroke = warp(line, rng, reach=rng.uniform(0.008, 0.028), cells=6)
         pressure = 0.55 + 0.35 * noise(size, 8, rng)
         pencil = np.maximum(pencil, 0.5 * pencil + stroke * pressure)
-    for darkness, region in ((rng.uniform(0.3, 0.7), ink), (rng.uniform(0.1, 0.4), body)):
+    for darkness, region in ((rng.uniform(0.45, 0.85), ink), (rng.uniform(0.1, 0.4), body)):
         phase = along(size, rng.uniform(0, np.pi)) * rng.uniform(18, 30) + 0.6 * noise(size, 5, rng)
         tone = rng.uniform(0.2, 0.7)  # the share that is rubbed in, not hatched
         hatch = tone + (1 - tone) * stripes(phase, duty=rng.uniform(0.35, 0.6))
