@@ -17,6 +17,7 @@ from analysis.cells import CellMeans
 
 SHUFFLES = 20
 MIN_CLASSES = 5
+"""U-centring needs four, the jackknife one more"""
 CONFIDENCE = 0.95
 
 
@@ -33,19 +34,26 @@ def cka(x_CU: np.ndarray, y_CU: np.ndarray) -> float:
     Raises:
         ValueError: fewer than MIN_CLASSES classes.
     """
+    _check_classes(x_CU)
     return _cosine(u_centred(x_CU @ x_CU.T), u_centred(y_CU @ y_CU.T))
 
 
 def u_centred(gram_CC: np.ndarray) -> np.ndarray:
     """U-centre a Gram matrix (Székely & Rizzo 2014): ⟨K, L⟩ / (C (C − 3)) is then HSIC₁."""
     count = len(gram_CC)
-    if count < MIN_CLASSES - 1:  # one less, for the jackknife
-        raise ValueError(f"unbiased CKA needs at least {MIN_CLASSES} classes, not {count}")
     hollow = gram_CC - np.diag(np.diag(gram_CC))
     rows = hollow.sum(axis=1) / (count - 2)
     total = hollow.sum() / ((count - 1) * (count - 2))
     centred = hollow - rows[:, None] - rows[None, :] + total
-    return centred - np.diag(np.diag(centred))
+    np.fill_diagonal(centred, 0.0)
+    if np.abs(centred).max() <= count * np.finfo(float).eps * np.abs(gram_CC).max():
+        return np.zeros_like(centred)  # constant input: what is left is rounding
+    return centred
+
+
+def _check_classes(x_CU: np.ndarray) -> None:
+    if len(x_CU) < MIN_CLASSES:
+        raise ValueError(f"unbiased CKA needs at least {MIN_CLASSES} classes, not {len(x_CU)}")
 
 
 def _cosine(k: np.ndarray, m: np.ndarray) -> float:
@@ -68,6 +76,7 @@ class Geometry:
 
 def geometry(x_CU: np.ndarray) -> Geometry:
     """Geometry of class means [C, U]."""
+    _check_classes(x_CU)
     gram = x_CU @ x_CU.T
     classes = range(len(gram))
     smaller = [u_centred(np.delete(np.delete(gram, i, 0), i, 1)) for i in classes]

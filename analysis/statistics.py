@@ -7,12 +7,12 @@ fixed models; they say nothing about other seeds or other draws of held-out clas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
-from gen.evaluation.metrics import Estimate, balanced_accuracy
+from gen.evaluation.metrics import Estimate
 
 ROUNDING = 1e-12
 
@@ -22,30 +22,6 @@ class Difference(Estimate):
     """A difference of two scores in [-1, 1], its interval, and the p-value of "none"."""
 
     p: float
-
-
-def balanced_accuracy_interval(
-    correct: np.ndarray, labels: np.ndarray, confidence: float = 0.95
-) -> Estimate:
-    """Balanced accuracy and its interval over test samples within class.
-
-    The interval is Wilson's with the design-based effective sample size p(1 - p) / Var, where
-    Var = Σ_c p_c (1 - p_c) / (n_c - 1) / C² (Korn & Graubard 1998). It never has zero width.
-
-    Args:
-        correct: whether each prediction is right, bool of shape [N].
-        labels: true class ids, int of shape [N].
-        confidence: coverage of the interval.
-
-    Raises:
-        ValueError: no samples, shapes differ, or values are not 0 or 1.
-    """
-    correct, labels = _checked(correct, labels)
-    if not np.isin(correct, (0, 1)).all():
-        raise ValueError("`correct` holds values other than 0 and 1")
-    found = balanced_accuracy(correct, labels, confidence)
-    # rounding can leave the value a hair outside of its own interval
-    return replace(found, lo=min(found.lo, found.value), hi=max(found.hi, found.value))
 
 
 def paired_difference_interval(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import (
@@ -117,7 +117,7 @@ class TrainingConfig:
     precision: Precision = Precision.auto
     log_every: int = 20
     """steps between lines of metrics.jsonl; not part of a run's identity"""
-    checkpoint_every: int = 50
+    checkpoint_every: int = 100
     """steps between checkpoints; not part of a run's identity"""
 
 
@@ -224,6 +224,7 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _merge(config: Any, layer: Any, schema: type, *, where: str) -> Any:
+    _check_shapes(OmegaConf.to_container(layer), schema, where=where)
     try:
         return OmegaConf.merge(config, layer)
     except ConfigKeyError as error:
@@ -232,6 +233,22 @@ def _merge(config: Any, layer: Any, schema: type, *, where: str) -> Any:
     except (UnsupportedValueType, OmegaConfBaseException) as error:
         message = str(error.msg or error).split("\n")[0]
         raise UserError(f"key `{error.full_key}`: {message}", where=where) from None
+
+
+def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) -> None:
+    """Lists stand where lists belong, and mappings where keys of their own belong."""
+    hints = get_type_hints(schema)
+    for name, value in values.items():
+        kind, key = hints.get(name), f"{prefix}{name}"
+        if value in (None, MISSING):
+            continue
+        if get_origin(kind) is list and not isinstance(value, list):
+            raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
+        if isinstance(kind, type) and is_dataclass(kind):
+            if not isinstance(value, dict):
+                inner = ", ".join(_keys(kind, f"{key}."))
+                raise UserError(f"key `{key}` is {value}", expected=f"keys: {inner}", where=where)
+            _check_shapes(value, kind, f"{key}.", where=where)
 
 
 def _complete(config: Any, path: Path) -> Any:

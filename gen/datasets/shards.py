@@ -10,6 +10,7 @@ import mmap
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,11 +28,10 @@ def write_shard(path: Path, samples: Iterable[Mapping[str, bytes | str]]) -> dic
         For every member's name its (offset, size) in bytes within the tar.
     """
     with replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            writer = TarWriter(file, encoder=False, mtime=0, user="clipgen", group="clipgen")
+        owner: dict[str, Any] = {"mtime": 0, "user": "clipgen", "group": "clipgen"}
+        with temporary.open("wb") as file, TarWriter(file, encoder=False, **owner) as writer:
             for sample in samples:
                 writer.write(dict(sample))
-            writer.close()
         with tarfile.open(temporary) as tar:
             return {member.name: (member.offset_data, member.size) for member in tar}
 
@@ -57,10 +57,10 @@ def read_images(folder: Path, samples: pl.DataFrame) -> np.ndarray:
     height, width = samples["height"][0], samples["width"][0]
     images = np.empty((samples.height, height, width, 3), dtype=np.uint8)
     rows = samples.select("id", "shard", "offset", "size").with_row_index("row")
-    for (shard,), part in rows.group_by("shard"):
+    for (shard,), part in rows.group_by("shard", maintain_order=True):
         path = folder / "shards" / str(shard)
-        if not path.is_file():
-            raise _damaged(f"shard {path} is missing")
+        if not path.is_file() or not path.stat().st_size:
+            raise _damaged(f"shard {path} is {'empty' if path.is_file() else 'missing'}")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
             for row, name, _, offset, size in part.iter_rows():
                 images[row] = _decode(tar[offset : offset + size], name, path, (height, width))

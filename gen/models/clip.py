@@ -52,7 +52,17 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 def _check(config: ModelConfig, pixels: int) -> None:
-    vision = config.vision
+    vision, text = config.vision, config.text
+    for key, value in {
+        "embed_dim": config.embed_dim,
+        "vision.width": vision.width,
+        "vision.head_width": vision.head_width,
+        "text.layers": text.layers,
+        "text.width": text.width,
+        "text.heads": text.heads,
+    }.items():
+        if value < 1:
+            raise UserError(f"key `{key}` is {value}", expected="a positive number")
     wanted = 1 if vision.kind is VisionKind.vit else 4
     if len(vision.layers) != wanted or min(vision.layers) < 1:
         raise UserError(
@@ -64,14 +74,19 @@ def _check(config: ModelConfig, pixels: int) -> None:
             f"key `vision.patch_size` is {vision.patch_size}",
             expected=f"a divisor of the image size, {pixels} pixels",
         )
+    if vision.kind is VisionKind.vit and vision.width % vision.head_width:
+        raise UserError(
+            f"key `vision.head_width` is {vision.head_width}",
+            expected=f"a divisor of vision.width, {vision.width}",
+        )
     # ModifiedResNet halves its input five times and counts its heads in units of head_width
     if vision.kind is VisionKind.resnet and (pixels % 32 or vision.width * 32 % vision.head_width):
         raise UserError(
             f"a resnet of width {vision.width}, heads of {vision.head_width}, {pixels} pixels",
             expected="pixels divisible by 32, and 32 × width divisible by head_width",
         )
-    if config.text.width % config.text.heads:
+    if text.width % text.heads:
         raise UserError(
-            f"key `text.heads` is {config.text.heads}",
-            expected=f"a divisor of text.width, {config.text.width}",
+            f"key `text.heads` is {text.heads}",
+            expected=f"a divisor of text.width, {text.width}",
         )

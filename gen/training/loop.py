@@ -64,23 +64,22 @@ def train(
     steps, clock = total_steps(config), time.monotonic()
     with (folder / NAME).open("a", encoding="utf-8") as log:
         for step in range(start, steps):
-            rate = learning_rate(step, config)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = learning_rate(step, config)
             loss, floor = _step(model, optimizer, pairs, config, seed, step, device, precision)
+            values = {
+                "step": step + 1,
+                "samples_seen": (step + 1) * config.batch_size,
+                "loss": _finite(loss, step, pairs, config, seed),
+                "loss_floor": round(floor, 5),
+                "logit_scale": round(model.logit_scale.exp().item(), 4),
+                "lr": learning_rate(step, config),
+            }
             if (step + 1) % config.log_every == 0 or step + 1 == steps:
                 seconds, clock = time.monotonic() - clock, time.monotonic()
-                since = min(config.log_every, step + 1 - start)
-                line = {
-                    "step": step + 1,
-                    "samples_seen": (step + 1) * config.batch_size,
-                    "loss": _finite(loss, step, pairs, config, seed),
-                    "loss_floor": round(floor, 5),
-                    "logit_scale": round(model.logit_scale.exp().item(), 4),
-                    "lr": rate,
-                    "samples_per_second": round(since * config.batch_size / seconds, 1),
-                }
-                log.write(json.dumps(line) + "\n")
+                samples = min(config.log_every, step + 1 - start) * config.batch_size
+                values["samples_per_second"] = round(samples / seconds, 1)
+                log.write(json.dumps(values) + "\n")
                 log.flush()
             if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
                 save_state(folder / "checkpoints", step + 1, model, optimizer)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
+from PIL import Image
 from workplace import Workplace
 
 from gen.sweep.study import load_study
@@ -59,6 +63,19 @@ def test_status_and_dry_run_tell_that_all_is_done(finished: Workplace) -> None:
     assert [row["state"] for row in rows] == ["done"] * 4
 
 
+def test_the_dataset_is_shown_and_verified(finished: Workplace) -> None:
+    assert "all as their hashes say" in finished.clipgen("dataset", "verify", "icons-debug")
+    finished.clipgen("dataset", "show", "icons-debug", "--classes", "5")
+    sheet = Image.open(finished.folder / "data" / "icons-debug" / "contact_sheet.png")
+    assert sheet.width > 5 * 64
+    assert sheet.height > 6 * 64
+
+
+def test_the_mixtures_are_shown_with_their_counts(finished: Workplace) -> None:
+    shown = finished.clipgen("split", "show", "debug")
+    assert "cg_low_diversity, test domain sketch: 504 samples" in shown  # 12 x 24 + 9 x 24
+
+
 def test_changed_held_out_classes_are_evaluated_again(finished: Workplace) -> None:
     again = finished.clipgen("sweep", "debug", "held_out.seed=1", "--dry-run")
     assert "done" not in again
@@ -72,7 +89,8 @@ def test_killed_at_any_stage_it_goes_on_and_ends_with_the_same_bits(
     _kill_when(workplace, ["dataset", "build", "icons-debug"], lambda: any(building.glob("*.pa*")))
     workplace.clipgen("dataset", "build", "icons-debug")
     sweep = ["sweep", "debug", "--slots", "2"]
-    _kill_when(workplace, sweep, lambda: any(workplace.study.glob("*/checkpoints/state-*.pt")))
+    begun = workplace.study.glob
+    _kill_when(workplace, sweep, lambda: any(begun("*/metrics.jsonl")), children_too=False)
     _kill_when(workplace, sweep, lambda: any(workplace.study.glob("*/DONE")))
     trained = {path: path.stat().st_mtime_ns for path in workplace.study.glob("*/checkpoints/fin*")}
     assert trained
@@ -81,16 +99,41 @@ def test_killed_at_any_stage_it_goes_on_and_ends_with_the_same_bits(
     assert _weights(workplace.study) == _weights(finished.study)
 
 
-def _kill_when(workplace: Workplace, command: list[str], reached: Callable[[], bool]) -> None:
-    """Start a command; when it has come so far, kill it and all that it started."""
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bits(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    workplace, rng = Workplace(tmp_path), random.Random(0)
+    workplace.clipgen("dataset", "build", "icons-debug")
+    for _ in range(6):
+        process = workplace.start("sweep", "debug", "--slots", "2")
+        time.sleep(rng.uniform(2, 25))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    workplace.clipgen("sweep", "debug", "--slots", "2")
+    assert _weights(workplace.study) == _weights(finished.study)
+
+
+def _kill_when(
+    workplace: Workplace,
+    command: list[str],
+    reached: Callable[[], bool],
+    *,
+    children_too: bool = True,
+) -> None:
+    """Start a command; when it has come so far, kill it (children then have to end themselves)."""
     process = workplace.start(*command)
     deadline = time.monotonic() + 200
     while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if children_too:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.communicate()
 
 
 def _weights(study: Path) -> dict[str, str]:

@@ -22,7 +22,6 @@ from typing import Any
 import cv2
 import polars as pl
 from filelock import FileLock
-from tqdm import tqdm
 
 from gen.config import DatasetConfig, resolved
 from gen.datasets.captions import caption, domain_nouns
@@ -31,6 +30,7 @@ from gen.datasets.icons.drawings import FAMILIES, Drawing, IconClass, font_licen
 from gen.datasets.icons.render import render
 from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, table_sha256
 from gen.datasets.shards import encode_png, write_shard
+from gen.progress import progress
 from gen.randomness import generator
 from splits.errors import UserError, unknown
 from splits.files import replacing, write_json
@@ -54,14 +54,13 @@ class Shard:
     classes: tuple[str, ...]
 
 
-def build_icons(config: DatasetConfig, data: Path, *, workers: int, quiet: bool = False) -> Path:
+def build_icons(config: DatasetConfig, data: Path, *, workers: int) -> Path:
     """Build the dataset that `config` describes in `data/NAME`; do nothing where it stands.
 
     Args:
         config: the dataset's configuration.
         data: folder of all datasets.
         workers: processes that render.
-        quiet: show no progress bar.
 
     Returns:
         The dataset's folder.
@@ -81,7 +80,7 @@ def build_icons(config: DatasetConfig, data: Path, *, workers: int, quiet: bool 
             start = time.monotonic()
             _enter(building, plan)
             shards = list(plan_shards(config, [item.name for item in classes]))
-            _render_all(config, shards, building, workers, quiet)
+            _render_all(config, shards, building, workers)
             _finish(config, classes, shards, building, plan)
             seconds = round(time.monotonic() - start, 1)  # of this start, if there were several
             write_json(building / "build.json", {"seconds": seconds, "workers": workers})
@@ -114,6 +113,8 @@ def check_domains(config: DatasetConfig) -> None:
     for domain in config.domains:
         if domain not in DOMAINS:
             raise unknown("domain", domain, DOMAINS, where=f"dataset {config.name}")
+        if config.domains.count(domain) > 1:
+            raise UserError(f"domain `{domain}` is named twice", where=f"dataset {config.name}")
         domain_nouns(domain)
     if config.natural not in config.domains:
         raise unknown("natural domain", config.natural, config.domains, where=config.name)
@@ -207,15 +208,12 @@ def _member(row: dict[str, Any], png: bytes, class_id: int) -> dict[str, bytes |
     return {"__key__": row["id"], "png": png, **text}
 
 
-def _render_all(
-    config: DatasetConfig, shards: list[Shard], folder: Path, workers: int, quiet: bool
-) -> None:
+def _render_all(config: DatasetConfig, shards: list[Shard], folder: Path, workers: int) -> None:
     """Render the shards that are not there yet."""
     todo = [s for s in shards if not (folder / "rows" / f"{s.name}.parquet").is_file()]
     sizes = {s.name: len(s.classes) * getattr(config, s.split) for s in shards}
     total, left = sum(sizes.values()), sum(sizes[s.name] for s in todo)
-    label = f"rendering {config.name}"
-    bar = tqdm(total=total, initial=total - left, desc=label, unit="img", disable=quiet)
+    bar = progress(total, f"rendering {config.name}", "images", done=total - left)
     # Fresh processes, not forks: a fork of a process with threads may hang.
     with bar, ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(render_shard, config, shard, folder): shard for shard in todo}

@@ -1,0 +1,49 @@
+"""The log survives a kill in the middle of a line, and steps done again stand in it once."""
+
+from __future__ import annotations
+
+import json
+
+from gen.training.metrics_log import NAME, forget_after, read_metrics
+
+ROWS = [{"step": step, "loss": 1 / step} for step in (5, 10, 15)]
+
+
+def write(folder, tail=""):
+    (folder / NAME).write_text("".join(json.dumps(row) + "\n" for row in ROWS) + tail)
+
+
+def test_all_lines_are_read_in_order(tmp_path):
+    write(tmp_path)
+    assert read_metrics(tmp_path) == ROWS
+
+
+def test_a_torn_last_line_is_passed_over(tmp_path):
+    for tail in ('{"step": 20, "lo', "{", '{"step": 20, "loss": 0.'):
+        write(tmp_path, tail)
+        assert read_metrics(tmp_path) == ROWS
+
+
+def test_a_run_without_a_log_has_no_lines(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+def test_lines_after_a_step_are_forgotten(tmp_path):
+    write(tmp_path)
+    forget_after(tmp_path, 10)
+    assert read_metrics(tmp_path) == ROWS[:2]
+    forget_after(tmp_path, 0)
+    assert (tmp_path / NAME).read_text() == ""
+
+
+def test_after_forgetting_a_line_can_be_appended_to_a_torn_log(tmp_path):
+    write(tmp_path, '{"step": 1')  # of step 16
+    forget_after(tmp_path, 15)
+    with (tmp_path / NAME).open("a") as log:
+        log.write(json.dumps({"step": 20}) + "\n")
+    assert read_metrics(tmp_path) == [*ROWS, {"step": 20}]
+
+
+def test_forgetting_begins_a_log_where_there_is_none(tmp_path):
+    forget_after(tmp_path / "run", 0)
+    assert (tmp_path / "run" / NAME).read_text() == ""
