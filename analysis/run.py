@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from analysis.cells import cell_means
@@ -16,11 +14,6 @@ from gen.runs import Run, timed_stage
 from splits.files import replacing
 
 
-def similarity_path(run: Run) -> Path:
-    """Where a run's similarity table is."""
-    return run.folder / "analysis" / "similarity.parquet"
-
-
 def analyze_run(run: Run, dataset: Dataset) -> None:
     """Compare the domains of the test split with each other, layer by layer."""
     with timed_stage(run.folder, "analyze"):
@@ -28,5 +21,5 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
         samples = dataset.samples.filter(pl.col("split") == "test")
         images = read_images(dataset.folder, samples)
         cells = cell_means(model, images, samples, dataset.domains, dataset.classes, pick_device())
-        with replacing(similarity_path(run)) as temporary:
+        with replacing(run.similarity) as temporary:
             domain_similarity(cells, run.seed).write_parquet(temporary)

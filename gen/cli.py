@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gen.runs import Run
     from gen.sweep.study import Study
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
 USER_ERROR_CODE = 2
 
 EXAMPLES = """examples:
@@ -36,7 +39,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code (2 for mistakes of the user)."""
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         options.command(options)
     except UserError as error:
@@ -53,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; KEY=VALUE may stand anywhere, also behind options."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    strange = [text for text in rest if text.startswith("-") or "=" not in text]
+    if strange or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(strange or rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -205,6 +220,7 @@ def show_splits(options: argparse.Namespace) -> None:
 
 
 def run_study(options: argparse.Namespace) -> None:
+    from gen.sweep.local import complain, forget_failures
     from gen.sweep.study import find_run
 
     if options.slot:
@@ -212,48 +228,57 @@ def run_study(options: argparse.Namespace) -> None:
     study = _load(options)
     if options.run:
         run = find_run(study, options.run)
-        (run.folder / "FAILED").unlink(missing_ok=True)
+        run.failure.unlink(missing_ok=True)
         if not _finish_run(run, study):
             raise UserError(f"run {run.name} is held by another process", where=str(run.folder))
         return
+    if not options.slot:
+        forget_failures(study)
     _take_open_runs(study)
+    if not options.slot:
+        complain(study)
 
 
 def _take_open_runs(study: Study) -> None:
     """Finish runs, one after another, until none is left that nobody has failed at."""
-    while open_runs := [
-        r for r in study.runs if not r.done and not (r.folder / "FAILED").is_file()
-    ]:
-        taken = False
-        for run in open_runs:
-            try:
-                taken = _finish_run(run, study) or taken
-            except Exception as error:  # one run's failure is not another's; the sweep names it
-                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-                    raise
-                (run.folder / "FAILED").write_text(f"{traceback.format_exc()}\n{error}\n")
-        if not taken:
+    while open_runs := [r for r in study.runs if not r.done and not r.failure.is_file()]:
+        taken = [_finish_run(run, study, note_failure=True) for run in open_runs]
+        if not any(taken):
             time.sleep(1)  # the rest is held by others, who may yet be killed
 
 
-def _finish_run(run: Run, study: Study) -> bool:
-    """All stages of a run that are not done yet; False where another process holds it."""
-    from analysis.run import analyze_run, similarity_path
+def _finish_run(run: Run, study: Study, *, note_failure: bool = False) -> bool:
+    """All stages of a run that are not done yet; False where another process holds it.
+
+    With `note_failure` one run's failure is not the others': it is written into its folder.
+    """
     from gen.runs import claim
-    from gen.stages import evaluate_run, train_run
-    from splits.files import write_text
 
     with claim(run) as mine:
         if not mine:
             return False
-        if not run.done:
-            train_run(run, study.dataset)
-            if not run.evaluated:
-                evaluate_run(run, study.dataset)
-            if not similarity_path(run).is_file():
-                analyze_run(run, study.dataset)
-            write_text(run.folder / "DONE", run.results_key)
+        if run.done or (note_failure and run.failure.is_file()):
+            return True
+        try:
+            _do_stages(run, study)
+        except Exception as error:
+            if not note_failure or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
+                raise
+            run.failure.write_text(f"{error}\n\n{traceback.format_exc()}", encoding="utf-8")
     return True
+
+
+def _do_stages(run: Run, study: Study) -> None:
+    from analysis.run import analyze_run
+    from gen.stages import evaluate_run, train_run
+    from splits.files import write_text
+
+    train_run(run, study.dataset)
+    if not run.evaluated:
+        evaluate_run(run, study.dataset)
+    if not run.similarity.is_file():
+        analyze_run(run, study.dataset)
+    write_text(run.folder / "DONE", run.results_key)
 
 
 def train_one(options: argparse.Namespace) -> None:
@@ -349,6 +374,7 @@ def write_study_report(options: argparse.Namespace) -> None:
                     for domain, mixture in run.mixtures.items()
                 },
                 results_key=run.results_key,
+                mixture_sha256=run.mixture.sha256,
             )
             for run in study.runs
         ),
@@ -398,7 +424,7 @@ def _positive(text: str) -> int:
 
 def _disk_error(error: OSError) -> UserError:
     return UserError(
-        f"cannot write: {error.strerror}",
+        f"cannot read or write: {error.strerror}",
         where=str(error.filename or ""),
         fix="make room or choose another place with --data or --runs; finished work is kept",
     )

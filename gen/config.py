@@ -16,7 +16,6 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import (
     ConfigKeyError,
-    MissingMandatoryValue,
     OmegaConfBaseException,
     UnsupportedValueType,
 )
@@ -136,7 +135,7 @@ class StudyConfig:
 
     name: str = MISSING
     dataset: str = MISSING
-    """name of a file in configs/datasets"""
+    """name of a dataset that is built"""
     model: str = MISSING
     """name of a file in configs/models"""
     test_domains: list[str] = MISSING
@@ -244,6 +243,8 @@ def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) ->
             continue
         if get_origin(kind) is list and not isinstance(value, list):
             raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
+        if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
+            raise UserError(f"key `{key}` is {value}", expected="a list of values", where=where)
         if isinstance(kind, type) and is_dataclass(kind):
             if not isinstance(value, dict):
                 inner = ", ".join(_keys(kind, f"{key}."))
@@ -262,8 +263,8 @@ def _complete(config: Any, path: Path) -> Any:
         )
     try:
         return OmegaConf.to_object(config)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error}", where=str(path)) from None
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere, for example
+        raise UserError(str(error).splitlines()[0], where=str(path)) from None
 
 
 def _keys(schema: type, prefix: str = "") -> list[str]:

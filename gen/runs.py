@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gen.config import ModelConfig, TrainingConfig, resolved
+from splits.errors import UserError
 from splits.files import write_json
 from splits.mixture import Mixture
 
@@ -58,9 +59,19 @@ class Run:
         return sha256_of({"schema_version": SCHEMA_VERSION, "held_out": self.mixture.held_out})
 
     @property
+    def similarity(self) -> Path:
+        return self.folder / "analysis" / "similarity.parquet"
+
+    @property
+    def failure(self) -> Path:
+        """Where it is written why work on the run failed; there only if it did."""
+        return self.folder / "FAILED"
+
+    @property
     def done(self) -> bool:
         marker = self.folder / "DONE"
-        return marker.is_file() and marker.read_text() == self.results_key
+        marked = marker.is_file() and marker.read_text() == self.results_key
+        return marked and self.evaluated and self.similarity.is_file()
 
     @property
     def evaluated(self) -> bool:
@@ -130,7 +141,12 @@ def claim(run: Run) -> Iterator[bool]:
 def read_record(folder: Path) -> dict[str, Any]:
     """Content of a run's run.json; empty where there is none yet."""
     path = folder / "run.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise UserError(
+            f"{path} is damaged", fix=f"delete {folder}; the next sweep does the run again"
+        ) from None
 
 
 def update_record(folder: Path, **values: Any) -> None:
@@ -140,7 +156,7 @@ def update_record(folder: Path, **values: Any) -> None:
 
 @contextmanager
 def timed_stage(folder: Path, stage: str) -> Iterator[None]:
-    """Add the seconds of a stage to run.json (over several starts, their sum)."""
+    """Add the seconds of a stage to run.json: their sum over all starts that were not killed."""
     start = time.monotonic()
     try:
         yield

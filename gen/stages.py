@@ -23,8 +23,19 @@ from splits.files import replacing, write_text
 
 def train_run(run: Run, dataset: Dataset) -> None:
     """Train a run's model, or go on where it stopped; nothing to do where it is trained."""
-    if run.final_weights.is_file():
-        return
+    if not run.final_weights.is_file():
+        _train(run, dataset)
+    if "checkpoint" not in read_record(run.folder):
+        rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
+        update_record(
+            run.folder,
+            samples_seen=total_samples(run.training),
+            samples_per_second=pl.Series(rates).median(),
+            checkpoint=file_sha256(run.final_weights),
+        )
+
+
+def _train(run: Run, dataset: Dataset) -> None:
     device = pick_device()
     precision, reason = pick_precision(run.training.precision, device)
     _describe(run, describe_device(device), f"{precision.name} ({reason})")
@@ -42,17 +53,11 @@ def train_run(run: Run, dataset: Dataset) -> None:
             device=device,
             precision=precision,
         )
-    rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
-    update_record(
-        run.folder,
-        samples_seen=total_samples(run.training),
-        samples_per_second=pl.Series(rates).median(),
-        checkpoint=file_sha256(run.final_weights),
-    )
 
 
 def evaluate_run(run: Run, dataset: Dataset) -> None:
     """Predict every test sample, score every domain; writes the two tables of the run."""
+    (run.folder / "DONE").unlink(missing_ok=True)  # what it vouched for is about to change
     with timed_stage(run.folder, "evaluate"):
         device = pick_device()
         vocabulary = dataset_vocabulary(dataset)

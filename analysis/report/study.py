@@ -72,6 +72,7 @@ class PlannedRun:
         test_domains: those it serves; several where their mixtures are the same.
         mixtures: test domain → name of the mixture's folder in `mixtures/`.
         results_key: what the run's DONE must hold to count; anything where empty.
+        mixture_sha256: what its mixtures' manifests must say; anything where empty.
     """
 
     name: str
@@ -80,6 +81,7 @@ class PlannedRun:
     seed: int
     mixtures: dict[str, str]
     results_key: str = ""
+    mixture_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,18 +249,20 @@ def _read_manifests(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Manifest of every mixture, once for all seeds."""
     wanted = {
-        (run.setting, test_domain): name
+        (run.setting, test_domain): (name, run.mixture_sha256)
         for run in plan.runs
         for test_domain, name in run.mixtures.items()
     }
     manifests = {}
-    for key, name in wanted.items():
+    for key, (name, sha256) in wanted.items():
         manifest = _read_json(folder / "mixtures" / name / "manifest.json", problems)
         if manifest is None:
             continue
         lacking = [word for word in MANIFEST_KEYS if word not in manifest]
         if lacking:
             problems.append(f"{name}/manifest.json lacks {', '.join(lacking)}")
+        elif sha256 and manifest["sha256"] != sha256:
+            problems.append(f"{name}/manifest.json is that of another mixture than the runs'")
         else:
             manifests[key] = manifest
     return manifests

@@ -7,6 +7,7 @@ import polars as pl
 from analysis.report.study import StudyResults
 from analysis.report.tables import contrasts, missing_runs
 
+ALPHA = 0.05
 MINUS = "\N{MINUS SIGN}"
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 SETTING_LABELS = {
@@ -91,7 +92,8 @@ def _verdict(row: dict) -> str:
     if row["lo"] <= 0 <= row["hi"]:
         return f"no clear difference, {points(row['value'])} points"
     word = "gain" if row["value"] > 0 else "loss"
-    return f"a {word} of {100 * abs(row['value']):.1f} points"
+    adjusted = "" if row["p_holm"] <= ALPHA else ", not significant after Holm's correction"
+    return f"a {word} of {100 * abs(row['value']):.1f} points{adjusted}"
 
 
 def banner_lines(results: StudyResults) -> list[str]:

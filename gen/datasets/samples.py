@@ -13,6 +13,7 @@ import polars as pl
 from splits.errors import UserError
 
 SCHEMA_VERSION = 1
+PARTS = ("manifest.json", "samples.parquet")
 
 COLUMNS: dict[str, Any] = {
     "id": pl.String,
@@ -94,8 +95,11 @@ def load_dataset(name: str, data: Path) -> Dataset:
         UserError: it is not there, not complete, or its table does not fit its manifest.
     """
     folder = data / name
-    manifest_path, table_path = folder / "manifest.json", folder / "samples.parquet"
-    if not manifest_path.is_file() or not table_path.is_file():
+    if folder.is_dir() and not all((folder / part).is_file() for part in PARTS):
+        raise _broken(
+            folder, f"dataset `{name}` is not whole: {' or '.join(PARTS)} is missing", name
+        )
+    if not folder.is_dir():
         raise UserError(
             f"dataset `{name}` is not built",
             where=str(folder),
@@ -103,13 +107,13 @@ def load_dataset(name: str, data: Path) -> Dataset:
             + ("" if str(data) == "data" else f" --data {data}"),
         )
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        samples = pl.read_parquet(table_path)
-    except (ValueError, pl.exceptions.PolarsError, OSError) as error:
+        manifest = dict(json.loads((folder / PARTS[0]).read_text(encoding="utf-8")))
+        samples = pl.read_parquet(folder / PARTS[1])
+    except (ValueError, TypeError, pl.exceptions.PolarsError, OSError) as error:
         raise _broken(folder, f"the dataset's tables are not readable ({error})", name) from None
     if manifest.get("schema_version") != SCHEMA_VERSION or samples.schema != pl.Schema(COLUMNS):
         raise _broken(folder, "the dataset was written by another version of clipgen", name)
-    if table_sha256(samples) != manifest["sha256"]:
+    if table_sha256(samples) != manifest.get("sha256"):
         raise _broken(folder, "samples.parquet does not fit manifest.json", name)
     return Dataset(folder, manifest, samples)
 

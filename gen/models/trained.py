@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from gen.datasets.captions import prompts
 from gen.datasets.samples import Dataset
 from gen.models.clip import build_clip
 from gen.models.vocabulary import Vocabulary, build_vocabulary
 from gen.runs import Run
 from gen.training.checkpoint import load_weights
+from splits.errors import UserError
 
 if TYPE_CHECKING:
     from open_clip import CLIP
@@ -34,5 +37,11 @@ def build_model(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> CLIP:
 def load_trained(run: Run, dataset: Dataset, vocabulary: Vocabulary) -> CLIP:
     """The run's model with its final weights."""
     model = build_model(run, dataset, vocabulary)
-    load_weights(run.final_weights, model)
+    try:
+        load_weights(run.final_weights, model)
+    except (SafetensorError, RuntimeError) as error:  # not readable, or of another model
+        raise UserError(
+            f"{run.final_weights} is damaged ({str(error).splitlines()[0]})",
+            fix="delete it; the next sweep trains the run again",
+        ) from None
     return model

@@ -36,8 +36,7 @@ def run_sweep(study: Study, command: Sequence[str], slots: int) -> None:
         UserError: runs failed; the message names them and their logs.
     """
     save_study(study)
-    for run in study.runs:
-        (run.folder / "FAILED").unlink(missing_ok=True)
+    forget_failures(study)
     open_runs = [run for run in study.runs if not run.done]
     if not open_runs:
         return
@@ -51,7 +50,7 @@ def run_sweep(study: Study, command: Sequence[str], slots: int) -> None:
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
-    _complain(study, workers)
+    complain(study, [worker.returncode for worker in workers])
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
@@ -81,19 +80,30 @@ def _watch(study: Study, workers: list[subprocess.Popen]) -> None:
             bar.update(done - bar.n)
 
 
-def _complain(study: Study, workers: list[subprocess.Popen]) -> None:
+def forget_failures(study: Study) -> None:
+    """Let runs that failed be tried again."""
+    for run in study.runs:
+        run.failure.unlink(missing_ok=True)
+
+
+def complain(study: Study, codes: Sequence[int] = ()) -> None:
+    """Raise a UserError that names the runs that are not finished, and why, if there are any.
+
+    Args:
+        study: the study.
+        codes: exit codes of the processes that worked on it.
+    """
     failed = [run for run in study.runs if not run.done]
     if not failed:
         return
     reasons = []
     for run in failed:
-        path = run.folder / "FAILED"
-        last = path.read_text(encoding="utf-8").strip().splitlines()[-1:] if path.is_file() else []
-        reasons.append(f"{run.name}: {last[0] if last else 'not finished'}")
-    codes = sorted({worker.returncode for worker in workers if worker.returncode})
+        text = run.failure.read_text(encoding="utf-8") if run.failure.is_file() else ""
+        reasons.append(f"{run.name}: {text.splitlines()[0] if text.strip() else 'not finished'}")
+    bad = sorted({code for code in codes if code})
     raise UserError(
         f"{len(failed)} of {len(study.runs)} runs are not finished"
-        + (f" (workers ended with code {codes})" if codes else "")
+        + (f" (workers ended with code {bad})" if bad else "")
         + "".join(f"\n    {reason}" for reason in reasons),
         where=f"{study.folder / 'logs'} and FAILED in the runs' folders",
         fix="mend the cause and start the same command again: finished work is kept",

@@ -19,7 +19,7 @@ def run_state(run: Run) -> str:
         return "waiting"
     if _is_held(run):
         return "running"
-    if (run.folder / "FAILED").is_file():
+    if run.failure.is_file():
         return "failed"
     return "stopped" if read_record(run.folder) else "waiting"
 

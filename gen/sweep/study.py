@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from splits.held_out import check_held_out, draw_held_out
 from splits.mixture import Mixture, build_mixture, load_mixture, save_mixture
 from splits.settings import SETTINGS, World
 
+MIN_CLASSES = 5
+"""what comparing domains by their class means needs"""
 CAPTIONS = ("caption", "caption_aligned")
 
 
@@ -53,6 +56,7 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     _check(config)
     model: ModelConfig = load_config("models", config.model)
     dataset = load_dataset(config.dataset, data)
+    _check_dataset(dataset)
     held_out = _held_out(config, dataset)
     folder = runs / config.name
     return Study(
@@ -129,6 +133,19 @@ def _plan(
     return tuple(runs)
 
 
+def _check_dataset(dataset: Dataset) -> None:
+    """Refuse before training what could not be analysed after it."""
+    test = dataset.samples.filter(pl.col("split") == "test")
+    cells = test.group_by("domain", "class_name").len()
+    whole = cells.height == len(dataset.domains) * len(dataset.classes)
+    if not whole or cells["len"].min() < 2 or len(dataset.classes) < MIN_CLASSES:  # type: ignore[operator]
+        raise UserError(
+            f"dataset `{dataset.name}` is too small for a study",
+            expected=f"at least {MIN_CLASSES} classes, and two test images per domain and class",
+            where=str(dataset.folder),
+        )
+
+
 def _held_out(config: StudyConfig, dataset: Dataset) -> tuple[str, ...]:
     wanted = config.held_out
     if bool(wanted.classes) == bool(wanted.count):
@@ -158,6 +175,14 @@ def _check(config: StudyConfig) -> None:
             raise UserError(
                 f"key `{key}` is {values}", expected="one or more values, each once", where=where
             )
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise UserError(
+            f"key `name` is {config.name!r}",
+            expected="letters, digits, `_`, `.` and `-`",
+            where=where,
+        )
+    if min(config.seeds) < 0:
+        raise UserError(f"key `seeds` is {config.seeds}", expected="no negative seed", where=where)
     training = config.training
     ranges = {
         "samples_seen": training.samples_seen >= 1,
@@ -165,6 +190,9 @@ def _check(config: StudyConfig) -> None:
         "learning_rate": training.learning_rate > 0,
         "warmup": 0 <= training.warmup <= 1,
         "weight_decay": training.weight_decay >= 0,
+        "beta1": 0 <= training.beta1 < 1,
+        "beta2": 0 <= training.beta2 < 1,
+        "epsilon": training.epsilon > 0,
         "crop_area": 0 < training.crop_area <= 1,
         "log_every": training.log_every >= 1,
         "checkpoint_every": training.checkpoint_every >= 1,

@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     data = str(finished.folder / "data")
     assert main(["split", "build", "debug", "--data", data, "--runs", "/proc/runs"]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot read or write" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_named_and_loses_nothing(

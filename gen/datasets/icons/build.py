@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ import polars as pl
 from filelock import FileLock
 
 from gen.config import DatasetConfig, resolved
-from gen.datasets.captions import caption, domain_nouns
+from gen.datasets.captions import NOUNS_FILE, caption, domain_nouns
 from gen.datasets.icons.domains import DOMAINS
 from gen.datasets.icons.drawings import FAMILIES, Drawing, IconClass, font_licences, load_classes
 from gen.datasets.icons.render import render
-from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, table_sha256
+from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, load_dataset, table_sha256
 from gen.datasets.shards import encode_png, write_shard
 from gen.progress import progress
 from gen.randomness import generator
@@ -41,6 +43,8 @@ GENERATOR_VERSION = 1
 
 SPLITS = ("train", "test", "test_unseen_drawing")
 SAMPLES_PER_SHARD = 1000
+WHOLE = "dataset"
+"""what the folder of a build holds beside its plan and the rows of its shards"""
 MIN_FAMILIES_TO_RESERVE = 3
 
 
@@ -70,24 +74,33 @@ def build_icons(config: DatasetConfig, data: Path, *, workers: int) -> Path:
     """
     classes = select_classes(config)
     check_domains(config)
+    check_numbers(config)
     target, plan = data / config.name, _plan(config, classes)
-    data.mkdir(parents=True, exist_ok=True)
-    with FileLock(data / f".{config.name}.lock"):
-        if (target / "manifest.json").is_file():
-            _check_same(target, plan)
-        else:
-            building = data / f".{config.name}.building"
-            start = time.monotonic()
-            _enter(building, plan)
-            shards = list(plan_shards(config, [item.name for item in classes]))
-            _render_all(config, shards, building, workers)
-            _finish(config, classes, shards, building, plan)
-            seconds = round(time.monotonic() - start, 1)  # of this start, if there were several
-            write_json(building / "build.json", {"seconds": seconds, "workers": workers})
-            os.replace(building, target)
-        shutil.rmtree(target / "rows", ignore_errors=True)  # also after a kill at this very point
-        (target / "plan.json").unlink(missing_ok=True)
+    if not target.exists():
+        data.mkdir(parents=True, exist_ok=True)
+        with FileLock(data / f".{config.name}.lock"):
+            if not target.exists():  # nobody else has built it in the meantime
+                _build(config, classes, plan, target, workers)
+    _check_same(target, plan)
     return target
+
+
+def _build(
+    config: DatasetConfig,
+    classes: tuple[IconClass, ...],
+    plan: dict[str, Any],
+    target: Path,
+    workers: int,
+) -> None:
+    building, start = target.with_name(f".{target.name}.building"), time.monotonic()
+    _enter(building, plan)
+    shards = list(plan_shards(config, [item.name for item in classes]))
+    _render_all(config, shards, building, workers)
+    _finish(config, classes, shards, building, plan)
+    seconds = round(time.monotonic() - start, 1)  # of this start, if there were several
+    write_json(building / WHOLE / "build.json", {"seconds": seconds, "workers": workers})
+    os.replace(building / WHOLE, target)
+    shutil.rmtree(building)
 
 
 def select_classes(config: DatasetConfig) -> tuple[IconClass, ...]:
@@ -106,6 +119,18 @@ def select_classes(config: DatasetConfig) -> tuple[IconClass, ...]:
     categories = {item.name: item.super_category for item in everything}
     chosen = set(draw_held_out(categories, config.classes, config.seed))
     return tuple(item for item in everything if item.name in chosen)
+
+
+def check_numbers(config: DatasetConfig) -> None:
+    """Every count of a dataset is at least what makes sense."""
+    least = {"train": 1, "test": 0, "test_unseen_drawing": 0, "drawings_per_family": 0, "pixels": 8}
+    for key, value in least.items():
+        if getattr(config, key) < value:
+            raise UserError(
+                f"key `{key}` is {getattr(config, key)}",
+                expected=f"at least {value}",
+                where=f"dataset {config.name}",
+            )
 
 
 def check_domains(config: DatasetConfig) -> None:
@@ -151,7 +176,7 @@ def render_shard(config: DatasetConfig, shard: Shard, folder: Path) -> int:
                 row, png = sample
                 rows.append(row | {"class_id": class_id, "shard": f"{shard.name}.tar"})
                 members.append(_member(row, png, class_id))
-    places = write_shard(folder / "shards" / f"{shard.name}.tar", members) if rows else {}
+    places = write_shard(folder / WHOLE / "shards" / f"{shard.name}.tar", members) if rows else {}
     for row in rows:
         row["offset"], row["size"] = places[f"{row['id']}.png"]
     with replacing(folder / "rows" / f"{shard.name}.parquet") as temporary:
@@ -215,11 +240,24 @@ def _render_all(config: DatasetConfig, shards: list[Shard], folder: Path, worker
     total, left = sum(sizes.values()), sum(sizes[s.name] for s in todo)
     bar = progress(total, f"rendering {config.name}", "images", done=total - left)
     # Fresh processes, not forks: a fork of a process with threads may hang.
-    with bar, ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
+    with bar, pool:
         waiting = {pool.submit(render_shard, config, shard, folder): shard for shard in todo}
         for done in as_completed(waiting):
             done.result()
             bar.update(sizes[waiting[done].name])
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 def _finish(
@@ -232,7 +270,7 @@ def _finish(
     """Join the shards' rows into the sample table and write the manifest."""
     parts = [pl.read_parquet(folder / "rows" / f"{shard.name}.parquet") for shard in shards]
     samples = pl.concat(parts)
-    with replacing(folder / "samples.parquet") as temporary:
+    with replacing(folder / WHOLE / "samples.parquet") as temporary:
         samples.write_parquet(temporary)
     counts = dict(samples.group_by("shard").len().iter_rows())
     reserved = {item.name: reserved_family(item, config.seed) for item in classes}
@@ -242,12 +280,12 @@ def _finish(
         "samples": samples.height,
         "samples_per_split": dict(samples.group_by("split").len().sort("split").iter_rows()),
         "shards": [
-            _shard_record(folder / "shards" / name, counts[name]) for name in sorted(counts)
+            _shard_record(folder / WHOLE / "shards" / name, counts[name]) for name in sorted(counts)
         ],
         "licences": {family: font_licences()[family] for family in FAMILIES},
         "sha256": table_sha256(samples),
     }
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / WHOLE / "manifest.json", manifest)
 
 
 def _shard_record(path: Path, count: int) -> dict[str, Any]:
@@ -263,12 +301,13 @@ def _plan(config: DatasetConfig, classes: tuple[IconClass, ...]) -> dict[str, An
         "schema_version": SCHEMA_VERSION,
         "generator_version": GENERATOR_VERSION,
         "drawings_sha256": hashlib.sha256(drawings.encode()).hexdigest(),
+        "nouns_sha256": hashlib.sha256(NOUNS_FILE.read_bytes()).hexdigest(),
         "config": resolved(config),
     }
 
 
 def _check_same(target: Path, plan: dict[str, Any]) -> None:
-    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    manifest = load_dataset(target.name, target.parent).manifest
     different = [key for key in plan if manifest.get(key) != plan[key]]
     if different:
         raise UserError(

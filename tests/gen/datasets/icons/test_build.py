@@ -17,6 +17,7 @@ from gen.datasets.icons.build import (
     build_icons,
     drawings_of,
     plan_shards,
+    render_shard,
     reserved_family,
     select_classes,
 )
@@ -196,25 +197,29 @@ def test_a_build_again_does_nothing(data):
     }
 
 
-def test_stopped_and_continued_by_two_processes_a_build_gives_the_same_bytes(
-    data, tmp_path, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(build_module, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build_icons(config(), tmp_path, workers=2)
-    assert not (tmp_path / NAME).exists()
-    building = tmp_path / f".{NAME}.building"
-    (building / "rows" / "train-sketch-0000.parquet").unlink()
-    before = times(building / "shards")
-    build_icons(config(), tmp_path, workers=2)
-    after = times(tmp_path / NAME / "shards")
-    changed = {
-        path.name for path in after if after[path] != before[building / "shards" / path.name]
-    }
-    assert changed == {"train-sketch-0000.tar"}
+def test_a_half_built_folder_continued_by_two_processes_gives_the_same_bytes(data, tmp_path):
+    settings, building = config(), tmp_path / f".{NAME}.building"
+    classes = select_classes(settings)
+    build_module._enter(building, build_module._plan(settings, classes))
+    absent, without_rows = "test-real-0000", "train-sketch-0000"
+    for shard in plan_shards(settings, [item.name for item in classes]):
+        if shard.name != absent:
+            render_shard(settings, shard, building)
+    (building / "rows" / f"{without_rows}.parquet").unlink()
+    before = {path.name: time for path, time in times(building / "dataset" / "shards").items()}
+    build_icons(settings, tmp_path, workers=2)
+    after = {path.name: time for path, time in times(tmp_path / NAME / "shards").items()}
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {f"{absent}.tar", f"{without_rows}.tar"}
     assert not building.exists()
     assert hashes(tmp_path / NAME) == hashes(data / NAME)
+
+
+def test_a_build_that_fails_gives_no_folder_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "_render_all", lambda *_: None)  # so that rows are missing
+    with pytest.raises(FileNotFoundError):
+        build_icons(config(), tmp_path, workers=1)
+    assert not (tmp_path / NAME).exists()
 
 
 def test_a_half_built_folder_of_another_plan_is_not_continued(tmp_path):

@@ -60,9 +60,9 @@ def test_a_base_name_is_expanded_to_the_styles_of_its_family():
     (star,) = parse_classes(HEADER + "star,nature,star,,star,star\n", where="table")
     assert [drawing.name for drawing in star.drawings] == [
         "fontawesome:star",
-        "phosphor:star",
-        "phosphor:star-bold",
         "phosphor:star-fill",
+        "phosphor:star-bold",
+        "phosphor:star",
         "remix:star-fill",
         "remix:star-line",
     ]
