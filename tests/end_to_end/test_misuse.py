@@ -71,11 +71,17 @@ def test_a_mistake_is_explained(
 
 
 def test_a_folder_that_cannot_be_written_is_named(
-    finished: Workplace, capsys: pytest.CaptureFixture
+    finished: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    a_file = tmp_path / "file"
+    a_file.touch()
     data = str(finished.folder / "data")
-    assert main(["split", "build", "debug", "--data", data, "--runs", "/proc/runs"]) == 2
-    assert "cannot read or write" in capsys.readouterr().err
+    for impossible in (a_file, Path("/sys")):  # not a folder; a folder that takes no files
+        arguments = ["split", "build", "debug", "--data", data, "--runs", str(impossible)]
+        assert main(arguments) == 2
+        message = capsys.readouterr().err
+        assert "cannot read or write" in message
+        assert str(impossible) in message
 
 
 def test_a_full_disk_is_named_and_loses_nothing(

@@ -45,8 +45,8 @@ def test_training_learns(finished: Workplace) -> None:
 
 def test_the_report_shows_all_runs_and_asks_nobody_outside(finished: Workplace) -> None:
     page = (finished.study / "report" / "index.html").read_text(encoding="utf-8")
-    assert "4" in page
-    assert "cg_high_diversity" in page
+    assert "4 runs expected: 4 finished" in page
+    assert "CG high diversity" in page
     assert "src=" not in page.replace('src="data:', "")
 
 
