@@ -348,39 +348,12 @@ def show_status(options: argparse.Namespace) -> None:
 
 def write_study_report(options: argparse.Namespace) -> None:
     from analysis.report.page import write_report
-    from analysis.report.study import PlannedRun, StudyPlan, load_results
+    from analysis.report.plan import plan_of
+    from analysis.report.study import load_results
     from analysis.report.summary import summary_lines
-    from gen.sweep.study import mixture_folder
 
     study = _load(options)
-    plan = StudyPlan(
-        name=study.name,
-        dataset=study.dataset.name,
-        natural=study.dataset.natural,
-        test_domains=tuple(study.config.test_domains),
-        settings=tuple(study.config.settings),
-        seeds=tuple(study.config.seeds),
-        held_out=study.held_out,
-        classes=study.dataset.classes,
-        domains=study.dataset.domains,
-        runs=tuple(
-            PlannedRun(
-                name=run.name,
-                setting=run.setting,
-                test_domains=tuple(run.mixtures),
-                seed=run.seed,
-                mixtures={
-                    domain: mixture_folder(study.folder, mixture).name
-                    for domain, mixture in run.mixtures.items()
-                },
-                results_key=run.results_key,
-                mixture_sha256=run.mixture.sha256,
-            )
-            for run in study.runs
-        ),
-        dataset_seconds=study.dataset.build_seconds,
-    )
-    results = load_results(plan, study.folder)
+    results = load_results(plan_of(study), study.folder)
     command = f"clipgen report {' '.join([options.study, *options.overrides])}"
     path = write_report(results, study.folder / "report", command)
     print("\n".join(summary_lines(results)))
