@@ -205,3 +205,12 @@ def test_the_optimizer_has_the_numbers_of_its_configuration():
 def test_the_log_is_readable_by_anyone(whole):
     for line in (whole / NAME).read_text().splitlines():
         assert json.loads(line, parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
+def test_bf16_autocast_trains_weights_that_stay_fp32(pairs, tmp_path):
+    built = model()
+    train(built, pairs, CONFIG, 0, tmp_path, device=torch.device("cpu"), precision=Precision.bf16)
+    assert {value.dtype for value in built.parameters()} == {torch.float32}
+    losses = [row["loss"] for row in read_metrics(tmp_path)]
+    assert losses
+    assert np.isfinite(losses).all()
