@@ -347,8 +347,8 @@ def show_status(options: argparse.Namespace) -> None:
 
 
 def write_study_report(options: argparse.Namespace) -> None:
+    from analysis.plan import plan_of
     from analysis.report.page import write_report
-    from analysis.report.plan import plan_of
     from analysis.report.study import load_results
     from analysis.report.summary import summary_lines
 
