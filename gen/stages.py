@@ -58,6 +58,7 @@ def _train(run: Run, dataset: Dataset) -> None:
 def evaluate_run(run: Run, dataset: Dataset) -> None:
     """Predict every test sample, score every domain; writes the two tables of the run."""
     (run.folder / "DONE").unlink(missing_ok=True)  # what it vouched for is about to change
+    update_record(run.folder, evaluated="")
     with timed_stage(run.folder, "evaluate"):
         device = pick_device()
         vocabulary = dataset_vocabulary(dataset)

@@ -14,8 +14,8 @@ LABEL = 96
 GAP = 4
 
 
-def contact_sheet(dataset: Dataset, *, classes: int, split: str = "train") -> Image.Image:
-    """The first image of every cell for `classes` classes spread evenly over the list."""
+def contact_sheet(dataset: Dataset, *, classes: int) -> Image.Image:
+    """The first training image of every cell for `classes` classes spread evenly over the list."""
     count = min(classes, len(dataset.classes))
     chosen = np.linspace(0, len(dataset.classes) - 1, count).round().astype(int)
     names = [dataset.classes[number] for number in chosen]
@@ -28,14 +28,14 @@ def contact_sheet(dataset: Dataset, *, classes: int, split: str = "train") -> Im
     for row, domain in enumerate(dataset.domains):
         top = LABEL // 2 + row * step
         draw.text((6, top + CELL // 2 - 6), domain, "black", font)
-        for column, tile in enumerate(_tiles(dataset, domain, names, split)):
+        for column, tile in enumerate(_tiles(dataset, domain, names)):
             sheet.paste(tile, (LABEL + column * step, top))
     return sheet
 
 
-def _tiles(dataset: Dataset, domain: str, names: list[str], split: str) -> list[Image.Image]:
+def _tiles(dataset: Dataset, domain: str, names: list[str]) -> list[Image.Image]:
     cells = dataset.samples.filter(
-        (pl.col("split") == split)
+        (pl.col("split") == "train")
         & (pl.col("domain") == domain)
         & pl.col("class_name").is_in(names)
     )

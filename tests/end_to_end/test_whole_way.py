@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 from workplace import Workplace
 
+from gen import stages
 from gen.sweep.study import load_study
 
 
@@ -97,6 +99,21 @@ def test_killed_at_any_stage_it_goes_on_and_ends_with_the_same_bits(
     workplace.clipgen(*sweep)
     assert {path: path.stat().st_mtime_ns for path in trained} == trained  # not done again
     assert _weights(workplace.study) == _weights(finished.study)
+
+
+def test_an_evaluation_broken_off_leaves_a_run_that_is_not_done(
+    finished: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    study = load_study("debug", [], data=finished.folder / "data", runs=tmp_path / "runs")
+    run = study.runs[0]
+    assert run.done
+    assert run.evaluated
+    monkeypatch.setattr(stages, "dataset_vocabulary", lambda dataset: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        stages.evaluate_run(run, study.dataset)
+    assert not run.done
+    assert not run.evaluated
 
 
 @pytest.mark.slow

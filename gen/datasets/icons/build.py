@@ -197,7 +197,7 @@ def _sample(
     family = families[rng.integers(len(families))]  # a family with many variants is not favoured
     variants = [drawing for drawing in drawings if drawing.family == family]
     drawing = variants[rng.integers(len(variants))]
-    image, _ = render(drawing, shard.domain, config.pixels, rng)
+    image = render(drawing, shard.domain, config.pixels, rng)
     png = encode_png(image)
     captions = {
         column: caption(config.seed, name, shard.domain, item.name, aligned=aligned)

@@ -12,19 +12,16 @@ OVERSAMPLING = 3
 """an image is drawn this many times larger than it is stored, then averaged down"""
 
 
-def render(
-    drawing: Drawing, domain: str, pixels: int, rng: np.random.Generator
-) -> tuple[np.ndarray, dict[str, float]]:
+def render(drawing: Drawing, domain: str, pixels: int, rng: np.random.Generator) -> np.ndarray:
     """Render `drawing` in `domain` under a random pose.
 
     Returns:
-        The image, uint8 RGB of shape [pixels, pixels, 3], and the pose.
+        uint8 RGB, shape [pixels, pixels, 3].
     """
     size = pixels * OVERSAMPLING
-    pose = random_pose(rng)
-    posed = place(ink(drawing, size), pose)
+    posed = place(ink(drawing, size), random_pose(rng))
     large = DOMAINS[domain](posed.astype(np.float32) / 255.0, rng)
-    return cv2.resize(large, (pixels, pixels), interpolation=cv2.INTER_AREA), pose
+    return cv2.resize(large, (pixels, pixels), interpolation=cv2.INTER_AREA)
 
 
 def random_pose(rng: np.random.Generator) -> dict[str, float]:
