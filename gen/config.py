@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import (
@@ -27,10 +27,24 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Schema = TypeVar("Schema")
 
 
+class DatasetKind(Enum):
+    """Where the images of a dataset come from."""
+
+    icons = "icons"
+    """rendered here"""
+    folder = "folder"
+    """a tree domain/class/image"""
+    tsv = "tsv"
+    """a table of image files and captions, without classes"""
+    webdataset = "webdataset"
+    """tar shards of images and captions, without classes"""
+
+
 @dataclass
-class DatasetConfig:
+class IconsConfig:
     """An icons dataset: which classes and domains, how many images, how large."""
 
+    kind: DatasetKind = DatasetKind.icons
     name: str = MISSING
     classes: int = MISSING
     """number of classes, drawn evenly over the super-categories; 0 means all"""
@@ -47,6 +61,67 @@ class DatasetConfig:
     """images per cell by an artist family that training never shows, where a class has three"""
     pixels: int = MISSING
     """height and width of an image"""
+    seed: int = 0
+
+
+class CaptionStyle(Enum):
+    """The sentence patterns of captions; gen/datasets/captions.yaml lists them."""
+
+    short = "short"
+    published = "published"
+    """the six of Kempf et al. 2025"""
+
+
+@dataclass
+class FileConfig:
+    """A file of a download: mirrors of one content, tried in their order."""
+
+    name: str = MISSING
+    """file name in the download's folder"""
+    urls: list[str] = MISSING
+    bytes: int = 0
+    """size; 0 where nobody published it"""
+    sha256: str = ""
+    """hash; empty where nobody published it"""
+
+
+@dataclass
+class ImportConfig:
+    """A dataset made of images that are there already: a tree, a table, or tar shards."""
+
+    kind: DatasetKind = DatasetKind.folder
+    name: str = MISSING
+    pixels: int = MISSING
+    """height and width at which a model sees an image: short side resized, centre cropped"""
+    short_side: int = 0
+    """pixels of the short side of a stored image; larger ones are made smaller; 0: as they are"""
+    domains: list[str] = field(default_factory=list)
+    """folders that are domains; empty means all of them (kind folder)"""
+    natural: str = ""
+    """the domain of photographs (kind folder)"""
+    lists: str = ""
+    """lists of the splits' images, below the root, with {domain} and {split}: lines `PATH LABEL`;
+    empty means a draw of `test_share` (kind folder)"""
+    test_share: float = 0.2
+    """share of every cell's images that the test split gets, where no lists are given"""
+    captions: CaptionStyle = CaptionStyle.published
+    """patterns of the captions (kind folder)"""
+    nouns: dict[str, list[str]] = field(default_factory=dict)
+    """two words for the medium of each domain that gen/datasets/captions.yaml does not know"""
+    super_categories: str = ""
+    """CSV file (class_name,super_category) for stratified draws of held-out classes"""
+    trim_order: list[str] = field(default_factory=list)
+    """domains in the order in which mixtures are trimmed; empty means largest first"""
+    table: str = ""
+    """path of the table below the root (kind tsv)"""
+    path_column: str = "filepath"
+    caption_column: str = "title"
+    shards: str = "*.tar"
+    """pattern of the shards' paths below the root (kind webdataset)"""
+    max_rejected: int = 0
+    """bad samples that an import may leave out; they are listed in rejected.parquet"""
+    downloads: list[FileConfig] = field(default_factory=list)
+    """files that `clipgen dataset download` fetches"""
     seed: int = 0
 
 
@@ -122,38 +197,120 @@ class TrainingConfig:
 
 @dataclass
 class HeldOutConfig:
-    """Classes removed from the test domain: a list, or a stratified draw of `count`."""
+    """Classes removed from the test domain: a published list, a list, or stratified draws."""
 
+    published: str = ""
+    """name of a list in configs/held_out"""
     classes: list[str] = field(default_factory=list)
     count: int = 0
+    """classes of a draw"""
     seed: int = 0
+    """of the first draw; further ones take the seeds that follow"""
+    draws: int = 1
+    """number of draws"""
+
+
+class BudgetRule(Enum):
+    """How many samples a mixture holds, and which; docs/concepts.md explains each."""
+
+    published = "published"
+    random = "random"
+    balanced = "balanced"
+    exposure_matched = "exposure_matched"
+    fixed_total = "fixed_total"
+
+
+@dataclass
+class BudgetConfig:
+    """How many samples a mixture holds, and which."""
+
+    rule: BudgetRule = BudgetRule.random
+    seed: int = 0
+    """of the choice of samples within the cells (all rules but `published`)"""
+    total: int = 0
+    """samples of every mixture (rule fixed_total)"""
+    top_up: bool = False
+    """let a smaller mixture reach the budget by showing its samples several times"""
+
+
+@dataclass
+class VariantConfig:
+    """A family of settings: those named in `of`, changed in every combination of the lists.
+
+    An empty list leaves that part of the setting as it is.
+    """
+
+    of: list[str] = MISSING
+    """settings to vary"""
+    held_out: list[float] = field(default_factory=list)
+    """shares of the held-out classes' samples in the test domain that are shown"""
+    seen: list[float] = field(default_factory=list)
+    """shares of the seen classes' samples in the test domain that are shown"""
+    seen_classes: list[float] = field(default_factory=list)
+    """shares of the seen classes that are shown in the test domain; smaller ones are nested"""
+    domains: list[str] = field(default_factory=list)
+    """the other domains that are shown, joined by +: [clipart, clipart+painting]"""
+    diversity: list[int] = field(default_factory=list)
+    """numbers of other domains that are shown: all subsets of that size, or `subsets` of them"""
+    subsets: int = 0
+    """how many subsets of each size to draw; 0 means all"""
+    subset_seed: int = 0
+    matrix: list[str] = field(default_factory=list)
+    """CSV files (domain,class_name,exposure) that replace the exposure altogether"""
+    budget: list[BudgetRule] = field(default_factory=list)
+    top_up: list[bool] = field(default_factory=list)
+    caption: list[str] = field(default_factory=list)
 
 
 @dataclass
 class StudyConfig:
-    """A grid of runs: test domains × settings × seeds."""
+    """A grid of runs: test domains × settings × draws of held-out classes × seeds."""
 
     name: str = MISSING
     dataset: str = MISSING
     """name of a dataset that is built"""
+    base: str = ""
+    """name of an image-caption dataset of which every mixture holds all"""
     model: str = MISSING
     """name of a file in configs/models"""
     test_domains: list[str] = MISSING
     settings: list[str] = MISSING
+    variants: dict[str, VariantConfig] = field(default_factory=dict)
+    """further settings, made from the named ones"""
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    allow_empty_cells: bool = False
+    """go on where a setting shows a (domain, class) cell that has no sample"""
     caption: str = "caption"
     """caption column of the sample table: `caption`, or `caption_aligned` (never names a domain)"""
-    mixture_seed: int = 0
-    """seed of the choice of samples in a mixture"""
     seeds: list[int] = field(default_factory=lambda: [0])
     """seeds of training: initial weights, order and augmentation"""
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+@dataclass
+class HeldOutList:
+    """Held-out classes that somebody published."""
+
+    name: str = MISSING
+    source: str = MISSING
+    """who published it, and where"""
+    dataset: str = MISSING
+    """the dataset whose classes they are"""
+    classes: list[str] = MISSING
+
+
 SCHEMAS: dict[str, type] = {
-    "datasets": DatasetConfig,
+    "datasets": ImportConfig,
+    "held_out": HeldOutList,
     "models": ModelConfig,
     "studies": StudyConfig,
+}
+SINGULAR = {
+    "datasets": "dataset",
+    "held_out": "list of held-out classes",
+    "models": "model",
+    "studies": "study",
 }
 
 
@@ -161,7 +318,7 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
     """Load `configs/KIND/NAME.yaml` (or the YAML file at path `name`) with `key=value` overrides.
 
     Args:
-        kind: `datasets`, `models` or `studies`.
+        kind: `datasets`, `held_out`, `models` or `studies`.
         name: name of a configuration of that kind, or path of a YAML file.
         overrides: `key=value` pairs, keys with dots for nested values.
 
@@ -172,9 +329,9 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
         UserError: the file is missing or broken, a key is unknown or missing, a type is wrong.
     """
     path = config_path(kind, name)
-    schema = SCHEMAS[kind]
-    config = OmegaConf.structured(schema)
-    config = _merge(config, _read_yaml(path), schema, where=str(path))
+    content = _read_yaml(path)
+    schema = schema_of(kind, content)
+    config = _merge(OmegaConf.structured(schema), content, schema, where=str(path))
     for override in overrides:
         if "=" not in override or override.startswith("="):
             raise UserError(
@@ -190,6 +347,12 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
     return _complete(config, path)
 
 
+def schema_of(kind: str, content: Any) -> type:
+    """The schema of a file's content: icons datasets have one of their own."""
+    is_icons = kind == "datasets" and content.get("kind") == DatasetKind.icons.name
+    return IconsConfig if is_icons else SCHEMAS[kind]
+
+
 def config_path(kind: str, name: str) -> Path:
     """Path of a configuration given by name or by path."""
     if name.endswith((".yaml", ".yml")):
@@ -200,8 +363,7 @@ def config_path(kind: str, name: str) -> Path:
     path = CONFIGS / kind / f"{name}.yaml"
     if not path.is_file():
         names = sorted(file.stem for file in (CONFIGS / kind).glob("*.yaml"))
-        singular = {"datasets": "dataset", "models": "model", "studies": "study"}[kind]
-        raise unknown(singular, name, names, where=str(CONFIGS / kind))
+        raise unknown(SINGULAR[kind], name, names, where=str(CONFIGS / kind))
     return path
 
 
@@ -228,7 +390,7 @@ def _merge(config: Any, layer: Any, schema: type, *, where: str) -> Any:
         return OmegaConf.merge(config, layer)
     except ConfigKeyError as error:
         key = str(error.full_key)
-        raise unknown("key", key, _keys(schema), where=where) from None
+        raise unknown("key", key, _keys_beside(key, schema), where=where) from None
     except (UnsupportedValueType, OmegaConfBaseException) as error:
         message = str(error.msg or error).split("\n")[0]
         raise UserError(f"key `{error.full_key}`: {message}", where=where) from None
@@ -243,7 +405,8 @@ def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) ->
             continue
         if get_origin(kind) is list and not isinstance(value, list):
             raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
-        if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
+        plain = not any(is_dataclass(item) for item in get_args(kind))
+        if isinstance(value, list) and plain and any(isinstance(v, (list, dict)) for v in value):
             raise UserError(f"key `{key}` is {value}", expected="a list of values", where=where)
         if isinstance(kind, type) and is_dataclass(kind):
             if not isinstance(value, dict):
@@ -265,6 +428,15 @@ def _complete(config: Any, path: Path) -> Any:
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, for example
         raise UserError(str(error).splitlines()[0], where=str(path)) from None
+
+
+def _keys_beside(key: str, schema: type) -> list[str]:
+    """Keys that could have been meant by an unknown one."""
+    first, *rest = key.split(".")
+    inner = [kind for kind in get_args(get_type_hints(schema).get(first)) if is_dataclass(kind)]
+    if len(rest) > 1 and inner:  # a mapping of names to settings of their own
+        return _keys(inner[0], f"{first}.{rest[0]}.")  # type: ignore[arg-type]
+    return _keys(schema)
 
 
 def _keys(schema: type, prefix: str = "") -> list[str]:

@@ -25,7 +25,7 @@ import cv2
 import polars as pl
 from filelock import FileLock
 
-from gen.config import DatasetConfig, resolved
+from gen.config import IconsConfig, resolved
 from gen.datasets.captions import NOUNS_FILE, caption, domain_nouns
 from gen.datasets.icons.domains import DOMAINS
 from gen.datasets.icons.drawings import FAMILIES, Drawing, IconClass, font_licences, load_classes
@@ -58,7 +58,7 @@ class Shard:
     classes: tuple[str, ...]
 
 
-def build_icons(config: DatasetConfig, data: Path, *, workers: int) -> Path:
+def build_icons(config: IconsConfig, data: Path, *, workers: int) -> Path:
     """Build the dataset that `config` describes in `data/NAME`; do nothing where it stands.
 
     Args:
@@ -86,7 +86,7 @@ def build_icons(config: DatasetConfig, data: Path, *, workers: int) -> Path:
 
 
 def _build(
-    config: DatasetConfig,
+    config: IconsConfig,
     classes: tuple[IconClass, ...],
     plan: dict[str, Any],
     target: Path,
@@ -103,7 +103,7 @@ def _build(
     shutil.rmtree(building)
 
 
-def select_classes(config: DatasetConfig) -> tuple[IconClass, ...]:
+def select_classes(config: IconsConfig) -> tuple[IconClass, ...]:
     """The classes of a dataset: all, or a draw spread evenly over the super-categories."""
     everything = load_classes()
     if config.classes == 0:
@@ -121,7 +121,7 @@ def select_classes(config: DatasetConfig) -> tuple[IconClass, ...]:
     return tuple(item for item in everything if item.name in chosen)
 
 
-def check_numbers(config: DatasetConfig) -> None:
+def check_numbers(config: IconsConfig) -> None:
     """Every count of a dataset is at least what makes sense."""
     least = {"train": 1, "test": 0, "test_unseen_drawing": 0, "drawings_per_family": 0, "pixels": 8}
     for key, value in least.items():
@@ -133,7 +133,7 @@ def check_numbers(config: DatasetConfig) -> None:
             )
 
 
-def check_domains(config: DatasetConfig) -> None:
+def check_domains(config: IconsConfig) -> None:
     """Every domain of a dataset has a renderer and nouns, and one of them is natural."""
     for domain in config.domains:
         if domain not in DOMAINS:
@@ -152,7 +152,7 @@ def reserved_family(item: IconClass, seed: int) -> str | None:
     return str(generator(seed, "reserved family", item.name).choice(item.families))
 
 
-def plan_shards(config: DatasetConfig, classes: list[str]) -> Iterator[Shard]:
+def plan_shards(config: IconsConfig, classes: list[str]) -> Iterator[Shard]:
     """Cut the dataset into shards of about SAMPLES_PER_SHARD samples, in canonical order."""
     for split in SPLITS:
         per_cell = getattr(config, split)
@@ -163,7 +163,7 @@ def plan_shards(config: DatasetConfig, classes: list[str]) -> Iterator[Shard]:
                 yield Shard(name, split, domain, tuple(classes[start : start + step]))
 
 
-def render_shard(config: DatasetConfig, shard: Shard, folder: Path) -> int:
+def render_shard(config: IconsConfig, shard: Shard, folder: Path) -> int:
     """Render and write one shard and its rows; return the number of samples."""
     cv2.setNumThreads(1)
     classes = {item.name: (number, item) for number, item in enumerate(select_classes(config))}
@@ -185,7 +185,7 @@ def render_shard(config: DatasetConfig, shard: Shard, folder: Path) -> int:
 
 
 def _sample(
-    config: DatasetConfig, shard: Shard, item: IconClass, index: int
+    config: IconsConfig, shard: Shard, item: IconClass, index: int
 ) -> tuple[dict[str, Any], bytes] | None:
     """One sample's row and PNG; None where the class has no drawing for this split."""
     drawings = drawings_of(item, shard.split, config)
@@ -219,7 +219,7 @@ def _sample(
     return row | captions, png
 
 
-def drawings_of(item: IconClass, split: str, config: DatasetConfig) -> tuple[Drawing, ...]:
+def drawings_of(item: IconClass, split: str, config: IconsConfig) -> tuple[Drawing, ...]:
     """The drawings of a class that a split may show."""
     reserved = reserved_family(item, config.seed)
     wanted = [f for f in item.families if (f == reserved) == (split == "test_unseen_drawing")]
@@ -233,7 +233,7 @@ def _member(row: dict[str, Any], png: bytes, class_id: int) -> dict[str, bytes |
     return {"__key__": row["id"], "png": png, **text}
 
 
-def _render_all(config: DatasetConfig, shards: list[Shard], folder: Path, workers: int) -> None:
+def _render_all(config: IconsConfig, shards: list[Shard], folder: Path, workers: int) -> None:
     """Render the shards that are not there yet."""
     todo = [s for s in shards if not (folder / "rows" / f"{s.name}.parquet").is_file()]
     sizes = {s.name: len(s.classes) * getattr(config, s.split) for s in shards}
@@ -261,7 +261,7 @@ def _end_with_parent() -> None:
 
 
 def _finish(
-    config: DatasetConfig,
+    config: IconsConfig,
     classes: tuple[IconClass, ...],
     shards: list[Shard],
     folder: Path,
@@ -294,7 +294,7 @@ def _shard_record(path: Path, count: int) -> dict[str, Any]:
     return {"name": path.name, "bytes": len(content), "sha256": sha256, "count": count}
 
 
-def _plan(config: DatasetConfig, classes: tuple[IconClass, ...]) -> dict[str, Any]:
+def _plan(config: IconsConfig, classes: tuple[IconClass, ...]) -> dict[str, Any]:
     """What decides the bytes of a dataset; two builds with equal plans are the same build."""
     drawings = json.dumps([asdict(item) for item in classes], sort_keys=True)
     return {
