@@ -11,12 +11,12 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -30,17 +30,24 @@ NOT_IDENTITY = ("log_every", "checkpoint_every")
 VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
 
 
+class Target(NamedTuple):
+    """What a run is tested on: a domain, and a draw of held-out classes."""
+
+    test_domain: str
+    draw: int
+
+
 @dataclass(frozen=True)
 class Run:
     """One model to train: (mixture, model, training, seed), and its folder.
 
-    A run serves every test domain for which its setting gives the same mixture.
+    A run serves every target for which its setting gives the same mixture.
     """
 
     folder: Path
     setting: str
-    mixtures: dict[str, Mixture]
-    """by test domain; all select the same samples"""
+    mixtures: dict[Target, Mixture]
+    """all select the same samples"""
     model: ModelConfig
     training: TrainingConfig
     seed: int
@@ -54,9 +61,20 @@ class Run:
         return next(iter(self.mixtures.values()))
 
     @property
+    def test_domains(self) -> list[str]:
+        """The test domains that the run serves."""
+        return list(dict.fromkeys(target.test_domain for target in self.mixtures))
+
+    @property
+    def draws(self) -> dict[int, tuple[str, ...]]:
+        """The held-out classes of every draw that the run serves."""
+        return {target.draw: mixture.held_out for target, mixture in self.mixtures.items()}
+
+    @property
     def results_key(self) -> str:
         """What the results depend on besides the weights."""
-        return sha256_of({"schema_version": SCHEMA_VERSION, "held_out": self.mixture.held_out})
+        draws = [[draw, list(held_out)] for draw, held_out in sorted(self.draws.items())]
+        return sha256_of({"schema_version": SCHEMA_VERSION, "draws": draws})
 
     @property
     def similarity(self) -> Path:
@@ -84,15 +102,16 @@ class Run:
         return self.folder / "checkpoints" / "final.safetensors"
 
 
-def run_name(
-    setting: str,
-    test_domains: list[str],
-    seed: int,
-    identity: dict[str, Any],
-) -> str:
-    """Readable name of a run; a hash at its end makes it the run's identity."""
-    parts = [setting, *(test_domains if len(test_domains) == 1 else []), f"s{seed}"]
-    return "-".join([*parts, sha256_of(identity)[:12]])
+def run_name(setting: str, targets: Sequence[Target], seed: int, identity: dict[str, Any]) -> str:
+    """Readable name of a run; a hash at its end makes it the run's identity.
+
+    A test domain and a draw (but the first) are named where the run serves no other.
+    """
+    domains = {target.test_domain for target in targets}
+    draws = {target.draw for target in targets}
+    parts = [setting, *(domains if len(domains) == 1 else [])]
+    parts += [f"d{draw}" for draw in draws if draw and len(draws) == 1]
+    return "-".join([*parts, f"s{seed}", sha256_of(identity)[:12]])
 
 
 def identity(

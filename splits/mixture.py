@@ -1,14 +1,14 @@
 """A mixture: the ids that a model trains on, and the counts, seeds and hash that explain them.
 
-Legend: D domains, C classes.
+Legend: N samples, D domains, C classes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,42 +16,113 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from splits.budget import choose, count_cells, published_size, realise, request, trim_order
-from splits.errors import UserError, unknown
+from splits.budget import PUBLISHED_RULE, Allocation, Budget, allocate, check_cells
+from splits.errors import UserError
 from splits.files import replacing, write_json
-from splits.settings import World, exposure
+from splits.pool import Pool, cell_numbers, named_rows
+from splits.settings import Setting, World, exposure
 
 TABLE, MANIFEST = "mixture.parquet", "manifest.json"
-COLUMNS = ["id", "domain", "class_name"]
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """The realised samples of one setting for one test domain.
+class Base:
+    """An image–caption dataset of which a mixture holds everything."""
+
+    name: str
+    sha256: str
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What a mixture is made of, beside the setting's exposure of the cells.
 
     Attributes:
-        setting: a name in `splits.settings.SETTINGS`.
+        setting: what may be shown.
         test_domain: the domain that is tested.
-        world: the domains and classes of the dataset.
         held_out: classes that the test domain keeps back, sorted.
-        budget_seed: seed of the choice of samples within the cells.
+        draw: number of the draw that gave the held-out classes.
+        budget: how much is shown.
         caption: column of the sample table that holds the captions.
         dataset_sha256: hash of the dataset that the ids belong to.
-        ids: sorted.
-        requested: samples per cell that the setting asks for before the budget, int64 [D, C].
-        realised: samples per cell that the mixture holds, int64 [D, C].
+        base: what is always included.
+        allow_empty_cells: go on where a cell that is shown has no sample.
     """
 
-    setting: str
+    setting: Setting
     test_domain: str
-    world: World
     held_out: tuple[str, ...]
-    budget_seed: int
+    budget: Budget
     caption: str
     dataset_sha256: str
-    ids: tuple[str, ...]
-    requested: np.ndarray = field(compare=False)  # arrays have no single truth value; both
-    realised: np.ndarray = field(compare=False)  # follow from the dataset and the fields above
+    draw: int = 0
+    base: Base | None = None
+    allow_empty_cells: bool = False
+
+    @property
+    def choice_seed(self) -> int | None:
+        """Seed of the choice within the cells; None takes the first of the official list."""
+        return None if self.budget.rule == PUBLISHED_RULE else self.budget.seed
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The realised samples of one recipe.
+
+    Attributes:
+        recipe: what was asked for.
+        world: the domains and classes of the dataset.
+        ids: sorted, shape [N]; an id may stand several times where a small pool was topped up.
+        cells: number of each sample's cell (row x C + column), shape [N].
+        exposure: what the setting shows of every cell, float64 [D, C].
+        available: training samples that the dataset has, int64 [D, C].
+        allocation: samples per cell that were asked for and that the mixture holds, and why.
+    """
+
+    recipe: Recipe
+    world: World
+    ids: pl.Series
+    cells: np.ndarray
+    exposure: np.ndarray
+    available: np.ndarray
+    allocation: Allocation
+
+    @property
+    def setting(self) -> Setting:
+        return self.recipe.setting
+
+    @property
+    def test_domain(self) -> str:
+        return self.recipe.test_domain
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        return self.recipe.held_out
+
+    @property
+    def draw(self) -> int:
+        return self.recipe.draw
+
+    @property
+    def caption(self) -> str:
+        return self.recipe.caption
+
+    @property
+    def base(self) -> Base | None:
+        return self.recipe.base
+
+    @property
+    def budget(self) -> Budget:
+        return self.recipe.budget
+
+    @property
+    def requested(self) -> np.ndarray:
+        return self.allocation.requested
+
+    @property
+    def realised(self) -> np.ndarray:
+        return self.allocation.realised
 
     @property
     def size(self) -> int:
@@ -59,77 +130,68 @@ class Mixture:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of what a model sees: settings that select the same samples share it."""
-        lines = (self.dataset_sha256, self.caption, *self.ids)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        """Hash of what a model sees: recipes that select the same samples share it."""
+        return hash_of(self.recipe, [self.ids]).hexdigest()
 
 
-def build_mixture(
-    samples: pl.DataFrame,
-    *,
-    setting: str,
-    world: World,
-    test_domain: str,
-    held_out: Sequence[str],
-    seed: int,
-    caption: str,
-    dataset_sha256: str,
-) -> Mixture:
-    """Realise a setting on a table of samples, within the published budget.
-
-    Args:
-        samples: the sample table, of which only the rows with split `train` are used; the order
-            of its rows does not matter.
-        setting, world, test_domain, held_out: as in `splits.settings.exposure`.
-        seed: of the choice of samples within the cells.
-        caption: column that holds the captions.
-        dataset_sha256: hash of the dataset.
+def build_mixture(pool: Pool, recipe: Recipe) -> Mixture:
+    """Realise a recipe on a dataset's training samples.
 
     Raises:
-        UserError: a name is unknown, an id stands twice, or a cell that the setting shows is empty.
+        UserError: a name is unknown, a cell that the setting shows is empty, or the budget cannot
+            be met.
     """
-    exposure_DC = exposure(setting, world, test_domain, held_out)
-    _check_table(samples, caption)
-    train = samples.filter(pl.col("split") == "train")
-    available_DC = count_cells(train, world)
-    requested_DC = request(exposure_DC, available_DC, world)
-    budget = published_size(available_DC, world, test_domain, held_out)
-    realised_DC = realise(requested_DC, budget, trim_order(available_DC, world))
-    return Mixture(
-        setting=setting,
-        test_domain=test_domain,
-        world=world,
-        held_out=tuple(sorted(held_out)),
-        budget_seed=seed,
-        caption=caption,
-        dataset_sha256=dataset_sha256,
-        ids=tuple(choose(train, realised_DC, world, seed)),
-        requested=requested_DC,
-        realised=realised_DC,
+    shown_DC, allocation = plan_cells(pool, recipe)
+    ids, cells = pool.take(allocation.realised, recipe.choice_seed)
+    return Mixture(recipe, pool.world, ids, cells, shown_DC, pool.available, allocation)
+
+
+def plan_cells(
+    pool: Pool, recipe: Recipe, order_DC: np.ndarray | None = None
+) -> tuple[np.ndarray, Allocation]:
+    """Exposure of the cells, float64 [D, C], and samples per cell of a recipe.
+
+    Args:
+        pool: of which `available` is asked, and `order` where none is given.
+        recipe: what to realise.
+        order_DC: place of every class in the list of its domain, for trimming.
+    """
+    shown_DC = exposure(recipe.setting, pool.world, recipe.test_domain, recipe.held_out)
+    if not recipe.allow_empty_cells:
+        check_cells(shown_DC, pool.available, pool.world)
+    allocation = allocate(
+        shown_DC,
+        pool.available,
+        pool.order if order_DC is None else order_DC,
+        recipe.budget,
+        world=pool.world,
+        test_domain=recipe.test_domain,
+        held_out=recipe.held_out,
     )
+    return shown_DC, allocation
 
 
-def save_mixture(mixture: Mixture, folder: Path, samples: pl.DataFrame) -> None:
+def hash_of(recipe: Recipe, ids: Iterable[pl.Series]) -> hashlib._Hash:
+    """Hash of the samples that a recipe selected, given in pieces, in sorted order."""
+    state = hashlib.sha256(f"{recipe.dataset_sha256}\n{recipe.caption}".encode())
+    if recipe.base:
+        state.update(f"\nbase {recipe.base.sha256}".encode())
+    for piece in ids:
+        if len(piece):
+            state.update(b"\n" + str(piece.str.join("\n")[0]).encode())
+    return state
+
+
+def save_mixture(mixture: Mixture, folder: Path) -> None:
     """Write mixture.parquet, then manifest.json: a folder with a manifest is complete.
 
     Args:
         mixture: to write.
         folder: is created if it is not there.
-        samples: the sample table from which the mixture was built.
-
-    Raises:
-        UserError: `samples` is not the table that the mixture was built from.
     """
-    rows = samples.filter(pl.col("id").is_in(list(mixture.ids))).select(COLUMNS).sort("id")
-    if tuple(rows["id"]) != mixture.ids:
-        raise UserError(
-            f"the sample table has {len(rows)} of the mixture's {mixture.size} samples",
-            expected="the table that the mixture was built from",
-            where=str(folder),
-        )
     with replacing(folder / TABLE) as temporary:
-        rows.write_parquet(temporary)
-    write_json(folder / MANIFEST, _manifest(mixture))
+        named_rows(mixture.ids, mixture.cells, mixture.world).write_parquet(temporary)
+    write_json(folder / MANIFEST, manifest_of(mixture))
 
 
 def load_mixture(folder: Path) -> Mixture:
@@ -141,22 +203,7 @@ def load_mixture(folder: Path) -> Mixture:
     manifest = _read_manifest(folder / MANIFEST)
     rows = _read_table(folder / TABLE)
     try:
-        world = World(
-            tuple(manifest["domains"]), tuple(manifest["classes"]), str(manifest["natural"])
-        )
-        mixture = Mixture(
-            setting=manifest["setting"],
-            test_domain=manifest["test_domain"],
-            world=world,
-            held_out=tuple(manifest["held_out"]),
-            budget_seed=manifest["budget"]["seed"],
-            caption=manifest["caption"],
-            dataset_sha256=manifest["dataset_sha256"],
-            ids=tuple(rows["id"]),
-            requested=np.array(manifest["requested"], dtype=np.int64),
-            realised=np.array(manifest["realised"], dtype=np.int64),
-        )
-        counted = count_cells(rows, world)
+        mixture = _mixture_of(manifest, rows)
         sha256, size = manifest["sha256"], manifest["size"]
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(folder / MANIFEST, f"is not a mixture's manifest ({error!r})") from None
@@ -164,41 +211,97 @@ def load_mixture(folder: Path) -> Mixture:
         raise _broken(folder, f"holds a mixture that contradicts itself: {error.found}") from None
     if (mixture.sha256, mixture.size) != (sha256, size):
         raise _broken(folder / TABLE, f"holds other samples than {MANIFEST} says (sha256 differs)")
-    if not np.array_equal(counted, mixture.realised):
+    counted = np.bincount(mixture.cells, minlength=mixture.realised.size)
+    if not np.array_equal(counted, mixture.realised.ravel()):
         raise _broken(folder / TABLE, f"has other counts per cell than {MANIFEST} says")
     return mixture
 
 
-def _check_table(samples: pl.DataFrame, caption: str) -> None:
-    if caption not in samples.columns:
-        known = [name for name in samples.columns if name.startswith("caption")]
-        raise unknown("caption column", caption, known, where="the sample table")
-    twice = samples["id"].filter(samples["id"].is_duplicated())
-    if len(twice):
-        raise UserError(
-            f"id `{min(twice)}` stands more than once",
-            expected="one row per sample",
-            where="the sample table",
-        )
-
-
-def _manifest(mixture: Mixture) -> dict[str, Any]:
+def manifest_of(mixture: Mixture) -> dict[str, Any]:
     """Content of manifest.json; docs/formats.md lists it."""
+    return describe(
+        mixture.recipe, mixture.world, mixture.exposure, mixture.available, mixture.allocation
+    ) | {"size": mixture.size, "sha256": mixture.sha256}
+
+
+def describe(
+    recipe: Recipe,
+    world: World,
+    exposure_DC: np.ndarray,
+    available_DC: np.ndarray,
+    allocation: Allocation,
+) -> dict[str, Any]:
+    """A manifest, but for the size and hash of the realised samples."""
     return {
-        "setting": mixture.setting,
-        "test_domain": mixture.test_domain,
-        "natural": mixture.world.natural,
-        "domains": list(mixture.world.domains),
-        "classes": list(mixture.world.classes),
-        "held_out": list(mixture.held_out),
-        "budget": {"rule": "published", "seed": mixture.budget_seed},
-        "caption": mixture.caption,
-        "requested": mixture.requested.tolist(),
-        "realised": mixture.realised.tolist(),
-        "size": mixture.size,
-        "dataset_sha256": mixture.dataset_sha256,
-        "sha256": mixture.sha256,
+        "setting": recipe.setting.name,
+        "rule": asdict(recipe.setting),
+        "test_domain": recipe.test_domain,
+        "draw": recipe.draw,
+        "held_out": list(recipe.held_out),
+        "natural": world.natural,
+        "trim_order": list(world.trim_order),
+        "domains": list(world.domains),
+        "classes": list(world.classes),
+        "budget": asdict(recipe.budget) | {"size": allocation.size},
+        "caption": recipe.caption,
+        "base": asdict(recipe.base) if recipe.base else None,
+        "allow_empty_cells": recipe.allow_empty_cells,
+        "notes": list(allocation.notes),
+        "exposure": exposure_DC.tolist(),
+        "available": available_DC.tolist(),
+        "requested": allocation.requested.tolist(),
+        "realised": allocation.realised.tolist(),
+        "trimmed": allocation.trimmed.tolist(),
+        "dataset_sha256": recipe.dataset_sha256,
     }
+
+
+def _mixture_of(manifest: dict[str, Any], rows: pl.DataFrame) -> Mixture:
+    """The mixture that a manifest and a table describe."""
+    names = {key: tuple(manifest[key]) for key in ("domains", "classes", "trim_order")}
+    world = World(natural=str(manifest["natural"]), **names)
+    budget = dict(manifest["budget"])
+    size = budget.pop("size")
+    base = manifest["base"]
+    recipe = Recipe(
+        setting=_setting_of(manifest["rule"]),
+        test_domain=manifest["test_domain"],
+        held_out=tuple(manifest["held_out"]),
+        draw=manifest["draw"],
+        budget=Budget(**budget),
+        caption=manifest["caption"],
+        dataset_sha256=manifest["dataset_sha256"],
+        base=Base(**base) if base else None,
+        allow_empty_cells=manifest["allow_empty_cells"],
+    )
+    counts = {
+        key: np.array(manifest[key], dtype=np.int64)
+        for key in ("available", "requested", "realised", "trimmed")
+    }
+    allocation = Allocation(
+        size=size,
+        requested=counts["requested"],
+        realised=counts["realised"],
+        trimmed=counts["trimmed"],
+        notes=tuple(manifest["notes"]),
+    )
+    shown_DC = np.array(manifest["exposure"], dtype=np.float64)
+    cells = cell_numbers(rows, world)
+    return Mixture(recipe, world, rows["id"], cells, shown_DC, counts["available"], allocation)
+
+
+def _setting_of(rule: dict[str, Any]) -> Setting:
+    """A setting from the lists that JSON makes of its tuples."""
+    domains = rule["domains"]
+    return Setting(
+        **(
+            rule
+            | {
+                "domains": None if domains is None else tuple(domains),
+                "cells": tuple(tuple(cell) for cell in rule["cells"]),
+            }
+        )
+    )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -215,7 +318,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _read_table(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, columns=COLUMNS)
+        return pl.read_parquet(path, columns=["id", "domain", "class_name"])
     except FileNotFoundError:
         raise _broken(path, "is not there") from None
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -228,3 +331,4 @@ def _broken(path: Path, what: str) -> UserError:
         expected=f"{TABLE} and {MANIFEST} as one build wrote them",
         fix="delete the mixture's folder and build it again: clipgen split build STUDY",
     )
+

@@ -33,7 +33,7 @@ def samples_done(run: Run) -> int:
 
 
 def status_table(study: Study) -> pl.DataFrame:
-    """One row per run: state, progress, last loss, rate."""
+    """One row per run: state, mixture, progress, last loss, rate."""
     rows = []
     for run in study.runs:
         metrics = read_metrics(run.folder)
@@ -42,6 +42,9 @@ def status_table(study: Study) -> pl.DataFrame:
             {
                 "run": run.name,
                 "state": run_state(run),
+                "samples": run.mixture.size,
+                "base_samples": run.mixture.base.samples if run.mixture.base else 0,
+                "mixture_sha256": run.mixture.sha256,
                 "progress": samples_done(run) / total_samples(run.training),
                 "loss": last.get("loss"),
                 "loss_floor": last.get("loss_floor"),

@@ -1,71 +1,34 @@
-"""The budget: counts per cell against hand-worked tables, and the seeded choice of samples."""
+"""The budget rules: counts per cell against hand-worked tables, and the laws they keep."""
 
 from __future__ import annotations
 
-import hashlib
-from fractions import Fraction
-from math import ceil
-
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from splits.budget import choose, count_cells, published_size, realise, request, trim_order
+from splits.budget import (
+    Budget,
+    allocate,
+    balance,
+    check_cells,
+    published_size,
+    request,
+    trim_order,
+)
 from splits.errors import UserError
 from splits.settings import World
 
 WORLD = World(("clipart", "real", "sketch"), ("axe", "bed", "cat", "dog"), "real")
 AVAILABLE = np.array([[3, 3, 3, 3], [6, 6, 6, 6], [5, 5, 2, 4]])
 
+RANDOM = Budget()
 POOLS = hnp.arrays(
     np.int64,
     st.tuples(st.integers(1, 5), st.integers(1, 6)),
     elements=st.integers(0, 40),
 )
-
-
-def table(counts=AVAILABLE, world=WORLD):
-    """A sample table with that many rows per cell."""
-    rows = [
-        (f"{domain}_{name}_{i:03}", domain, name)
-        for domain, row in zip(world.domains, counts, strict=True)
-        for name, count in zip(world.classes, row, strict=True)
-        for i in range(count)
-    ]
-    return pl.DataFrame(rows, ["id", "domain", "class_name"], orient="row")
-
-
-def shrunk_step_by_step(pool, budget, order):
-    """The rule as one would do it with pencil and paper: an oracle for `realise`."""
-    if pool.sum() <= budget:
-        return pool
-    factor = Fraction(budget, int(pool.sum()))
-    counts = [[ceil(int(n) * factor) for n in row] for row in pool]
-    overshoot = sum(map(sum, counts)) - budget
-    while overshoot:
-        for row in order:
-            for column in range(len(counts[row])):
-                if overshoot and counts[row][column]:
-                    counts[row][column] -= 1
-                    overshoot -= 1
-    return np.array(counts)
-
-
-def test_cells_are_counted_in_the_order_of_the_world():
-    np.testing.assert_array_equal(count_cells(table(), WORLD), AVAILABLE)
-
-
-@pytest.mark.parametrize(
-    ("domain", "name", "message"),
-    [("sketchy", "axe", "did you mean `sketch`"), ("real", "cta", "did you mean `cat`")],
-)
-def test_a_row_outside_the_world_is_a_user_error(domain, name, message):
-    stray = pl.DataFrame({"id": ["x"], "domain": [domain], "class_name": [name]})
-    with pytest.raises(UserError, match=message):
-        count_cells(pl.concat([table(), stray]), WORLD)
 
 
 def test_the_published_size_is_all_natural_samples_and_the_seen_ones_of_the_test_domain():
@@ -76,23 +39,22 @@ def test_the_published_size_is_all_natural_samples_and_the_seen_ones_of_the_test
 def test_a_part_of_a_cell_is_rounded_up():
     exposure = np.full((3, 4), 0.5)
     expected = [[2, 2, 2, 2], [3, 3, 3, 3], [3, 3, 1, 2]]
-    np.testing.assert_array_equal(request(exposure, AVAILABLE, WORLD), expected)
+    np.testing.assert_array_equal(request(exposure, AVAILABLE), expected)
 
 
 def test_rounding_up_ignores_the_noise_of_floating_point():
     assert 0.07 * 100 > 7
-    world = World(("real",), ("axe",), "real")
-    assert request(np.array([[0.07]]), np.array([[100]]), world) == 7
+    assert request(np.array([[0.07]]), np.array([[100]])) == 7
 
 
 def test_a_cell_that_is_asked_for_but_empty_is_a_user_error():
     available = AVAILABLE.copy()
     available[2, 1] = 0
     with pytest.raises(UserError, match=r"cell \(`sketch`, `bed`\) is asked for but has no"):
-        request(np.ones((3, 4)), available, WORLD)
+        check_cells(np.ones((3, 4)), available, WORLD)
     exposure = np.ones((3, 4))
     exposure[2, 1] = 0
-    assert request(exposure, available, WORLD).sum() == available.sum()
+    check_cells(exposure, available, WORLD)
 
 
 def test_the_trim_order_goes_from_the_largest_domain_to_the_smallest():
@@ -124,70 +86,154 @@ def test_the_trim_order_on_domainnet_is_the_published_one():
     ]
 
 
+def allocated(exposure_DC, available=AVAILABLE, budget=RANDOM, held_out=("dog",), order=None):
+    order = np.tile(np.arange(available.shape[1]), (len(available), 1)) if order is None else order
+    return allocate(
+        np.array(exposure_DC, dtype=float),
+        np.array(available),
+        order,
+        budget,
+        world=WORLD,
+        test_domain="sketch",
+        held_out=held_out,
+    )
+
+
+CG_HIGH = [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
+
+
 def test_a_pool_is_shrunk_and_trimmed_as_worked_out_by_hand():
     # pool 48, budget 36, factor 3/4: 12 ceilings of 2.25, 4.5, 3.75 and 1.5 sum to 42, and the
     # overshoot of 6 takes one from each class of the second domain, then two from the third
-    pool = np.array([[3, 3, 3, 3], [6, 6, 6, 6], [5, 5, 2, 0]])
-    expected = [[3, 3, 3, 3], [4, 4, 4, 4], [3, 3, 2, 0]]
-    np.testing.assert_array_equal(realise(pool, 36, [1, 2, 0]), expected)
+    allocation = allocated(CG_HIGH)
+    np.testing.assert_array_equal(allocation.realised, [[3, 3, 3, 3], [4, 4, 4, 4], [3, 3, 2, 0]])
+    np.testing.assert_array_equal(allocation.trimmed, [[0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(allocation.requested, [[3, 3, 3, 3], [6, 6, 6, 6], [5, 5, 2, 0]])
+    assert allocation.size == 36
+    assert allocation.notes == (
+        "pool of 48 shrunk to 36 (factor 0.7500), rounded up",
+        "6 samples too many after rounding up: trimmed one per class, domains in the order real, "
+        "sketch, clipart",
+    )
 
 
-def test_trimming_passes_over_empty_cells():
-    # factor 5/9: ceilings 2, 2, 2 and 0; the overshoot of 1 is taken from the first class there is
-    np.testing.assert_array_equal(realise(np.array([[0, 3, 3, 3]]), 5, [0]), [[0, 1, 2, 2]])
+def test_within_a_domain_the_classes_are_trimmed_in_the_order_of_its_list():
+    order = np.tile([3, 2, 1, 0], (3, 1))
+    trimmed = allocated(CG_HIGH, order=order).trimmed
+    np.testing.assert_array_equal(trimmed, [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
 
 
-def test_a_pool_within_the_budget_is_kept_whole():
-    np.testing.assert_array_equal(realise(AVAILABLE, int(AVAILABLE.sum()), [0, 1, 2]), AVAILABLE)
-    np.testing.assert_array_equal(realise(AVAILABLE, 10**6, [0, 1, 2]), AVAILABLE)
+def test_a_fraction_of_the_held_out_cells_is_kept_as_worked_out_by_hand():
+    # whole pool 52, budget 36: factor 9/13; of the 4 held-out dogs ceil(0.5 x 9/13 x 4) = 2 stay,
+    # never trimmed; the other 48 shrink to 34, factor 17/24: ceilings 3, 5 and 4, 4, 2 (42), and
+    # the overshoot of 8 takes one from each class of real and sketch, and one from clipart
+    exposure = np.array(CG_HIGH, dtype=float)
+    exposure[2, 3] = 0.5
+    allocation = allocated(exposure)
+    np.testing.assert_array_equal(allocation.realised, [[2, 3, 3, 3], [4, 4, 4, 4], [3, 3, 1, 2]])
 
 
-@given(POOLS, st.integers(0, 1500), st.randoms(use_true_random=False))
-def test_the_budget_is_met_exactly_and_the_rule_is_that_of_pencil_and_paper(pool, budget, random):
-    order = list(range(len(pool)))
-    random.shuffle(order)
-    before = pool.copy()
-    counts = realise(pool, budget, order)
-    assert counts.sum() == min(budget, pool.sum())
+def test_a_pool_within_the_budget_is_kept_whole_and_told():
+    natural = [[0] * 4, [1] * 4, [0] * 4]
+    allocation = allocated(natural)
+    np.testing.assert_array_equal(allocation.realised, [[0] * 4, [6] * 4, [0] * 4])
+    assert allocation.notes == ("pool of 24 kept whole: smaller than the budget of 36",)
+
+
+def test_a_small_pool_is_topped_up_by_showing_its_samples_several_times():
+    natural = [[0] * 4, [1] * 4, [0] * 4]
+    allocation = allocated(natural, budget=Budget(top_up=True))
+    np.testing.assert_array_equal(allocation.realised, [[0] * 4, [9] * 4, [0] * 4])
+    assert "1.50 times" in allocation.notes[0]
+
+
+def test_every_shown_domain_gets_an_equal_part_smaller_ones_all_they_have():
+    # budget 36 in three: clipart has 12 and gives all, sketch has 12 left to show and so on
+    allocation = allocated(CG_HIGH, budget=Budget("balanced"))
+    np.testing.assert_array_equal(allocation.realised.sum(axis=1), [12, 12, 12])
+    np.testing.assert_array_equal(allocation.realised, [[3, 3, 3, 3], [3, 3, 3, 3], [5, 5, 2, 0]])
+
+
+@given(POOLS, st.data())
+def test_balanced_domains_differ_only_where_one_has_no_more(pool, data):
+    size = data.draw(st.integers(0, int(pool.sum())))
+    counts = balance(pool, size, list(range(len(pool))))
+    assert counts.sum() == size
     assert np.all((counts >= 0) & (counts <= pool))
-    np.testing.assert_array_equal(counts, shrunk_step_by_step(pool, budget, order))
-    np.testing.assert_array_equal(pool, before)
+    totals, limits = counts.sum(axis=1), pool.sum(axis=1)
+    most = totals.max()
+    assert all(total >= most - 1 or total == limit for total, limit in zip(totals, limits, strict=True))
 
 
-@pytest.mark.parametrize(("budget", "order"), [(-1, [0, 1, 2]), (9, [0, 1]), (9, [0, 1, 1])])
-def test_a_negative_budget_or_an_incomplete_trim_order_is_refused(budget, order):
-    with pytest.raises(ValueError, match="fits no pool"):
-        realise(AVAILABLE, budget, order)
+def test_exposure_matched_shows_equally_many_of_the_test_domain_at_low_and_high_diversity():
+    low = np.array([[0] * 4, [1] * 4, [1, 1, 1, 0]])
+    matched = Budget("exposure_matched")
+    in_low, in_high = allocated(low, budget=matched), allocated(CG_HIGH, budget=matched)
+    np.testing.assert_array_equal(in_low.realised[2], [5, 5, 2, 0])
+    np.testing.assert_array_equal(in_high.realised[2], [5, 5, 2, 0])
+    assert in_low.realised.sum() == in_high.realised.sum() == 36
+    assert allocated(CG_HIGH).realised[2].sum() < 12  # the published rule does not
 
 
-def test_the_chosen_samples_are_those_with_the_smallest_hashes():
-    counts = np.zeros((3, 4), dtype=int)
-    counts[1, 2], counts[2, 0] = 2, 5
-    real_cats = [f"real_cat_{i:03}" for i in range(6)]
-    real_cats.sort(key=lambda name: hashlib.sha256(f"7/{name}".encode()).hexdigest())
-    sketch_axes = [f"sketch_axe_{i:03}" for i in range(5)]
-    assert choose(table(), counts, WORLD, 7) == sorted(real_cats[:2] + sketch_axes)
+def test_exposure_matched_refuses_a_test_domain_larger_than_the_mixture():
+    available = np.array([[3] * 4, [1] * 4, [5, 5, 2, 40]])
+    with pytest.raises(UserError, match="alone has 52 samples to show"):
+        allocated(np.ones((3, 4)), available, Budget("exposure_matched"))
 
 
-@given(st.data(), st.integers(0, 10**6))
-def test_a_choice_meets_its_counts_ignores_row_order_and_nests(data, seed):
-    big = data.draw(hnp.arrays(np.int64, (3, 4), elements=st.integers(0, 6)))
-    big = np.minimum(big, AVAILABLE)
-    small = np.maximum(big - data.draw(hnp.arrays(np.int64, (3, 4), elements=st.integers(0, 6))), 0)
-    samples = table()
-    shuffled = samples.sample(fraction=1, shuffle=True, seed=seed)
-    chosen = choose(samples, big, WORLD, seed)
-    assert chosen == sorted(set(chosen)) == choose(shuffled, big, WORLD, seed)
-    rows = samples.filter(pl.col("id").is_in(chosen))
-    np.testing.assert_array_equal(count_cells(rows, WORLD), big)
-    assert set(choose(samples, small, WORLD, seed)) <= set(chosen)
+def test_a_fixed_total_is_met_or_refused():
+    assert allocated(CG_HIGH, budget=Budget("fixed_total", total=30)).realised.sum() == 30
+    natural = [[0] * 4, [1] * 4, [0] * 4]
+    with pytest.raises(UserError, match="30 samples is asked for, of a pool of 24"):
+        allocated(natural, budget=Budget("fixed_total", total=30))
+    topped_up = Budget("fixed_total", total=30, top_up=True)
+    assert allocated(natural, budget=topped_up).realised.sum() == 30
 
 
-def test_another_seed_chooses_other_samples():
-    counts = np.full((3, 4), 1)
-    assert len({tuple(choose(table(), counts, WORLD, seed)) for seed in range(5)}) == 5
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": "publishd"}, "did you mean `published`"),
+        ({"rule": "fixed_total"}, "budget.total is 0"),
+        ({"rule": "random", "total": 7}, "budget.total is 7"),
+        ({"rule": "fixed_total", "total": -7}, "budget.total is -7"),
+    ],
+)
+def test_a_budget_that_says_nothing_or_too_much_is_a_user_error(arguments, message):
+    with pytest.raises(UserError, match=message):
+        Budget(**arguments)
 
 
-def test_more_samples_than_there_are_cannot_be_chosen():
-    with pytest.raises(ValueError, match="48 samples are wanted, of which 42 are there"):
-        choose(table(), np.full((3, 4), 4), WORLD, 0)
+EXPOSURES = hnp.arrays(
+    np.float64, (3, 4), elements=st.sampled_from([0.0, 0.05, 0.3, 0.5, 0.95, 1.0, 1.0])
+)
+
+
+@given(
+    EXPOSURES,
+    hnp.arrays(np.int64, (3, 4), elements=st.integers(0, 60)),
+    st.sampled_from(["published", "random", "balanced", "exposure_matched", "fixed_total"]),
+    st.integers(1, 400),
+)
+def test_budgets_are_met_exactly_and_no_cell_gets_more_than_was_asked(exposure, counts, rule, total):
+    budget = Budget(rule, total=total if rule == "fixed_total" else 0)
+    try:
+        allocation = allocated(exposure, counts, budget)
+    except UserError as error:
+        assert rule in ("exposure_matched", "fixed_total"), error
+        return
+    pool = int(allocation.requested.sum())
+    assert allocation.realised.sum() == min(allocation.size, pool)
+    assert np.all(allocation.realised[exposure == 0] == 0)
+    assert np.all((allocation.realised >= 0) & (allocation.realised <= allocation.requested))
+    assert np.all(allocation.trimmed <= 1)
+
+
+@given(hnp.arrays(np.int64, (3, 4), elements=st.integers(1, 60)))
+def test_larger_fractions_of_the_held_out_classes_show_no_fewer_of_them(counts):
+    shown = []
+    for fraction in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8):
+        exposure = np.array(CG_HIGH, dtype=float)
+        exposure[2, 3] = fraction
+        shown.append(allocated(exposure, counts).realised[2, 3])
+    assert shown == sorted(shown)

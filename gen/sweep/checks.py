@@ -1,0 +1,92 @@
+"""What the schema of a study cannot say: names, ranges, repetitions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import polars as pl
+
+from gen.config import StudyConfig
+from gen.datasets.samples import Dataset
+from splits.errors import UserError, unknown
+from splits.settings import SETTINGS
+
+MIN_CLASSES = 5
+"""what comparing domains by their class means needs"""
+CAPTIONS = ("caption", "caption_aligned")
+
+
+def check_study(config: StudyConfig) -> None:
+    """Check names, ranges and repetitions of a study's configuration.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    where = f"study {config.name}"
+    for setting in [*config.settings, *(name for v in config.variants.values() for name in v.of)]:
+        if setting not in SETTINGS:
+            raise unknown("setting", setting, SETTINGS, where=where)
+    for caption in [config.caption, *(c for v in config.variants.values() for c in v.caption)]:
+        if caption not in CAPTIONS:
+            raise unknown("caption column", caption, CAPTIONS, where=where)
+    for key in ("test_domains", "settings", "seeds"):
+        values = getattr(config, key)
+        may_be_empty = key == "settings" and config.variants
+        if len(set(values)) != len(values) or not (values or may_be_empty):
+            raise UserError(
+                f"key `{key}` is {values}", expected="one or more values, each once", where=where
+            )
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise UserError(
+            f"key `name` is {config.name!r}",
+            expected="letters, digits, `_`, `.` and `-`",
+            where=where,
+        )
+    if min(config.seeds) < 0:
+        raise UserError(f"key `seeds` is {config.seeds}", expected="no negative seed", where=where)
+    _check_ranges(config.training, where)
+
+
+def _check_ranges(training: Any, where: str) -> None:
+    ranges = {
+        "samples_seen": training.samples_seen >= 1,
+        "batch_size": training.batch_size >= 2,
+        "learning_rate": training.learning_rate > 0,
+        "warmup": 0 <= training.warmup <= 1,
+        "weight_decay": training.weight_decay >= 0,
+        "beta1": 0 <= training.beta1 < 1,
+        "beta2": 0 <= training.beta2 < 1,
+        "epsilon": training.epsilon > 0,
+        "crop_area": 0 < training.crop_area <= 1,
+        "log_every": training.log_every >= 1,
+        "checkpoint_every": training.checkpoint_every >= 1,
+    }
+    for key, fine in ranges.items():
+        if not fine:
+            value = getattr(training, key)
+            raise UserError(f"key `training.{key}` is {value}, which is out of range", where=where)
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Refuse before training what could not be tested after it.
+
+    Raises:
+        UserError: too few classes have test images in every domain.
+    """
+    classes = comparable_classes(dataset)
+    if len(classes) < MIN_CLASSES:
+        raise UserError(
+            f"dataset `{dataset.name}` is too small for a study: {len(classes)} classes have two "
+            "test images in every domain",
+            expected=f"at least {MIN_CLASSES}",
+            where=str(dataset.folder),
+        )
+
+
+def comparable_classes(dataset: Dataset) -> list[str]:
+    """The classes with two or more test images in every domain, in the order of their ids."""
+    test = dataset.samples.filter(pl.col("split") == "test")
+    cells = test.group_by("domain", "class_name").len().filter(pl.col("len") >= 2)
+    domains = cells.group_by("class_name").len().filter(pl.col("len") == len(dataset.domains))
+    return sorted(domains["class_name"], key=dataset.classes.index)

@@ -1,0 +1,208 @@
+"""The grid of a study: draws of held-out classes, settings with their variants, test domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from gen.config import BudgetConfig, HeldOutList, StudyConfig, VariantConfig, load_config
+from gen.datasets.samples import Dataset
+from splits.budget import Budget
+from splits.errors import UserError
+from splits.held_out import check_held_out, draw_held_out
+from splits.mixture import Base, Recipe
+from splits.settings import SETTINGS, Setting, World, check_test_domain
+from splits.variants import read_matrix, subsets_of_size, with_domains, with_share
+
+SHARES = ("held_out", "seen", "seen_classes")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting as a study asks for it: what is shown, how much of it, and which captions."""
+
+    setting: Setting
+    budget: Budget
+    caption: str
+
+    def named(self, suffix: str, described: str, **changes: Budget | str) -> Choice:
+        """The choice with these changes, under a name that tells them."""
+        name, description = f"{self.setting.name}-{suffix}", self.setting.description
+        setting = replace(self.setting, name=name, description=f"{description}; {described}")
+        return replace(self, setting=setting, **changes)  # type: ignore[arg-type]
+
+
+def draws_of(config: StudyConfig, dataset: Dataset) -> tuple[tuple[str, ...], ...]:
+    """The held-out classes of every draw, each sorted.
+
+    Raises:
+        UserError: the classes are given in no way or in several, or do not fit the dataset.
+    """
+    wanted = config.held_out
+    given = {"published": wanted.published, "classes": wanted.classes, "count": wanted.count}
+    ways = [key for key, value in given.items() if value]
+    where = f"study {config.name}"
+    if len(ways) != 1:
+        raise UserError(
+            "the held-out classes are given "
+            + (f"twice: by {' and '.join(ways)}" if ways else "in no way"),
+            expected="one of held_out.published=NAME, held_out.classes=[…], held_out.count=N",
+            where=where,
+        )
+    if wanted.draws < 1 or (wanted.draws > 1 and not wanted.count):
+        raise UserError(
+            f"key `held_out.draws` is {wanted.draws}",
+            expected="1, or more with held_out.count=N",
+            where=where,
+        )
+    if wanted.count:
+        seeds = range(wanted.seed, wanted.seed + wanted.draws)
+        categories = dataset.super_categories
+        return tuple(draw_held_out(categories, wanted.count, seed) for seed in seeds)
+    names = wanted.classes or _published(wanted.published)
+    check_held_out(names, dataset.classes)
+    return (tuple(sorted(names)),)
+
+
+def grid_of(
+    config: StudyConfig, dataset: Dataset, draws: Sequence[tuple[str, ...]], base: Base | None
+) -> Iterator[Recipe]:
+    """The recipe of every mixture: settings × test domains × draws of held-out classes.
+
+    Raises:
+        UserError: a variant is impossible, or applies to no test domain.
+    """
+    for domain in config.test_domains:
+        check_test_domain(dataset.world, domain)
+    for choice, test_domains in _choices(config, dataset.world):
+        for test_domain, (draw, held_out) in product(test_domains, enumerate(draws)):
+            yield Recipe(
+                setting=choice.setting,
+                test_domain=test_domain,
+                held_out=held_out,
+                draw=draw,
+                budget=choice.budget,
+                caption=choice.caption,
+                dataset_sha256=dataset.sha256,
+                base=base,
+                allow_empty_cells=config.allow_empty_cells,
+            )
+
+
+def _choices(config: StudyConfig, world: World) -> Iterator[tuple[Choice, list[str]]]:
+    """Every setting of a study with the test domains that it applies to."""
+    budget = budget_of(config.budget)
+    for name in config.settings:
+        yield Choice(SETTINGS[name], budget, config.caption), config.test_domains
+    for name, variant in config.variants.items():
+        for choice, domains in _varied(variant, config, world, f"variants.{name}"):
+            if not domains:
+                raise UserError(
+                    f"`{choice.setting.name}` applies to no test domain",
+                    expected="a test domain that is not among the domains that it shows",
+                    where=f"study {config.name}, {name}",
+                )
+            yield choice, domains
+
+
+def _varied(
+    variant: VariantConfig, config: StudyConfig, world: World, where: str
+) -> Iterator[tuple[Choice, list[str]]]:
+    """The settings of a variant: every combination of its lists."""
+    _check_variant(variant, where)
+    for name in variant.of:
+        start = Choice(SETTINGS[name], budget_of(config.budget), config.caption)
+        for setting, domains in _settings(variant, start.setting, config.test_domains, world):
+            for choice in _treatments(variant, replace(start, setting=setting)):
+                yield choice, domains
+
+
+def _settings(
+    variant: VariantConfig, setting: Setting, test_domains: list[str], world: World
+) -> Iterator[tuple[Setting, list[str]]]:
+    """The setting with every combination of shares, domains and matrices."""
+    if variant.matrix:
+        for path in map(Path, variant.matrix):
+            yield _with_matrix(setting, path), test_domains
+        return
+    shares = [[(key, share) for share in getattr(variant, key)] or [None] for key in SHARES]
+    subsets = _subsets(variant, test_domains, world)
+    for chosen in product(*shares):
+        shared = replace(setting, seed=variant.subset_seed)
+        for pair in filter(None, chosen):
+            shared = with_share(shared, *pair)
+        for subset, domains in subsets.items():
+            yield shared if subset is None else with_domains(shared, subset), domains
+
+
+def _subsets(
+    variant: VariantConfig, test_domains: list[str], world: World
+) -> dict[tuple[str, ...] | None, list[str]]:
+    """Subsets of other domains, each with the test domains that are not in it."""
+    if not variant.domains and not variant.diversity:
+        return {None: test_domains}
+    subsets: dict[tuple[str, ...] | None, list[str]] = {}
+    for text in variant.domains:
+        subset = tuple(name.strip() for name in text.split("+"))
+        subsets[subset] = [name for name in test_domains if name not in subset]
+    for size, test_domain in product(variant.diversity, test_domains):
+        for subset in subsets_of_size(
+            world, test_domain, size, variant.subsets, variant.subset_seed
+        ):
+            subsets.setdefault(subset, []).append(test_domain)
+    return subsets
+
+
+def _treatments(variant: VariantConfig, start: Choice) -> Iterator[Choice]:
+    """The choice with every combination of budgets, topping up and captions."""
+    for rule, top_up, caption in product(
+        variant.budget or [None], variant.top_up or [None], variant.caption or [None]
+    ):
+        choice = start
+        if rule is not None:
+            total = choice.budget.total if rule.name == "fixed_total" else 0
+            budget = replace(choice.budget, rule=rule.name, total=total)
+            choice = choice.named(rule.name, f"budget {rule.name}", budget=budget)
+        if top_up is not None:
+            budget = replace(choice.budget, top_up=top_up)
+            suffix = "topped_up" if top_up else "not_topped_up"
+            choice = choice.named(suffix, suffix.replace("_", " "), budget=budget)
+        if caption is not None:
+            choice = choice.named(caption, f"captions of column {caption}", caption=caption)
+        yield choice
+
+
+def _with_matrix(setting: Setting, path: Path) -> Setting:
+    return Setting(
+        f"{setting.name}-{path.stem}", f"the exposure matrix {path.name}", cells=read_matrix(path)
+    )
+
+
+def budget_of(config: BudgetConfig) -> Budget:
+    """The budget that a configuration describes."""
+    return Budget(config.rule.name, config.seed, config.total, config.top_up)
+
+
+def _published(name: str) -> list[str]:
+    content: HeldOutList = load_config("held_out", name)
+    return content.classes
+
+
+def _check_variant(variant: VariantConfig, where: str) -> None:
+    """A variant changes something, and a matrix goes with no other exposure."""
+    exposures = [*SHARES, "domains", "diversity"]
+    if variant.matrix and any(getattr(variant, key) for key in exposures):
+        raise UserError(
+            "a matrix replaces the exposure, and shares or domains are given too",
+            expected=f"`matrix`, or some of {', '.join(f'`{key}`' for key in exposures)}",
+            where=where,
+        )
+    lists = [*exposures, "matrix", "budget", "top_up", "caption"]
+    if not variant.of or not any(getattr(variant, key) for key in lists):
+        raise UserError(
+            "the variant varies nothing",
+            expected=f"settings in `of`, and values in at least one of {', '.join(lists)}",
+            where=where,
+        )
