@@ -35,7 +35,7 @@ def with_share(setting: Setting, key: str, share: float) -> Setting:
         setting,
         name=f"{setting.name}-{key}_{share:.4g}",
         description=f"{setting.description}; {words[key]}",
-        **{key: share},
+        **{key: share},  # type: ignore[arg-type]
     )
 
 

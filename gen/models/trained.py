@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from gen.datasets.captions import prompts
 from gen.datasets.samples import Dataset
 from gen.models.clip import build_clip
-from gen.models.vocabulary import Vocabulary, build_vocabulary
+from gen.models.vocabulary import Vocabulary, build_vocabulary, full_vocabulary
 from gen.runs import Run
 from gen.training.checkpoint import load_weights
 from splits.errors import UserError
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from open_clip import CLIP
 
 
-def dataset_vocabulary(dataset: Dataset) -> Vocabulary:
+def run_vocabulary(run: Run, dataset: Dataset) -> Vocabulary:
     """The words of all captions of a dataset and of the prompts for its classes.
 
-    All of them, not only a mixture's: every model of a study has the same table of tokens.
+    All of them, not only a mixture's: every model of a study has the same table of tokens. With a
+    base, whose captions may hold any word, CLIP's whole vocabulary.
     """
+    if run.mixture.base:
+        return full_vocabulary()
+    style = dataset.caption_style
     columns = (dataset.samples[name].unique() for name in ("caption", "caption_aligned"))
     texts = {text for column in columns for text in column}
-    texts.update(text for name in dataset.classes for text in prompts(name))
+    texts.update(text for name in dataset.classes for text in prompts(name, style))
     return build_vocabulary(sorted(texts))
 
 

@@ -15,6 +15,9 @@ import torch
 
 from splits.errors import UserError
 
+FULL_SIZE, FULL_CONTEXT = 49408, 77
+"""of CLIP's tokenizer (Radford et al. 2021)"""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -59,6 +62,11 @@ def build_vocabulary(texts: Sequence[str]) -> Vocabulary:
     tokens = _tokenize(texts)
     lengths = (tokens != 0).sum(axis=1)
     return Vocabulary(np.union1d([0], tokens), int(lengths.max()))
+
+
+def full_vocabulary() -> Vocabulary:
+    """CLIP's own vocabulary and context length, for captions in anybody's words."""
+    return Vocabulary(np.arange(FULL_SIZE), FULL_CONTEXT)
 
 
 def _tokenize(texts: Sequence[str]) -> np.ndarray:

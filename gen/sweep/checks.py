@@ -84,6 +84,20 @@ def check_dataset(dataset: Dataset) -> None:
         )
 
 
+def check_base(base: Dataset) -> None:
+    """Refuse a base that has classes of its own, which no audit would look for.
+
+    Raises:
+        UserError: it is not an image–caption dataset.
+    """
+    if not base.is_base:
+        raise UserError(
+            f"dataset `{base.name}` has classes and domains, and is no base",
+            expected="an image–caption dataset (kind tsv or webdataset)",
+            where=str(base.folder),
+        )
+
+
 def comparable_classes(dataset: Dataset) -> list[str]:
     """The classes with two or more test images in every domain, in the order of their ids."""
     test = dataset.samples.filter(pl.col("split") == "test")

@@ -127,12 +127,12 @@ def _settings(
         for path in map(Path, variant.matrix):
             yield _with_matrix(setting, path), test_domains
         return
-    shares = [[(key, share) for share in getattr(variant, key)] or [None] for key in SHARES]
     subsets = _subsets(variant, test_domains, world)
-    for chosen in product(*shares):
+    varied = [key for key in SHARES if getattr(variant, key)]
+    for shares in product(*(getattr(variant, key) for key in varied)):
         shared = replace(setting, seed=variant.subset_seed)
-        for pair in filter(None, chosen):
-            shared = with_share(shared, *pair)
+        for key, share in zip(varied, shares, strict=True):
+            shared = with_share(shared, key, share)
         for subset, domains in subsets.items():
             yield shared if subset is None else with_domains(shared, subset), domains
 
@@ -157,21 +157,30 @@ def _subsets(
 
 def _treatments(variant: VariantConfig, start: Choice) -> Iterator[Choice]:
     """The choice with every combination of budgets, topping up and captions."""
-    for rule, top_up, caption in product(
-        variant.budget or [None], variant.top_up or [None], variant.caption or [None]
-    ):
-        choice = start
-        if rule is not None:
-            total = choice.budget.total if rule.name == "fixed_total" else 0
-            budget = replace(choice.budget, rule=rule.name, total=total)
-            choice = choice.named(rule.name, f"budget {rule.name}", budget=budget)
-        if top_up is not None:
-            budget = replace(choice.budget, top_up=top_up)
-            suffix = "topped_up" if top_up else "not_topped_up"
-            choice = choice.named(suffix, suffix.replace("_", " "), budget=budget)
-        if caption is not None:
-            choice = choice.named(caption, f"captions of column {caption}", caption=caption)
-        yield choice
+    choices = [start]
+    if variant.budget:
+        choices = [_with_rule(choice, rule.name) for choice in choices for rule in variant.budget]
+    if variant.top_up:
+        choices = [_topped_up(choice, flag) for choice in choices for flag in variant.top_up]
+    if variant.caption:
+        choices = [
+            choice.named(caption, f"captions of column {caption}", caption=caption)
+            for choice in choices
+            for caption in variant.caption
+        ]
+    yield from choices
+
+
+def _with_rule(choice: Choice, rule: str) -> Choice:
+    total = choice.budget.total if rule == "fixed_total" else 0
+    budget = replace(choice.budget, rule=rule, total=total)
+    return choice.named(rule, f"budget {rule}", budget=budget)
+
+
+def _topped_up(choice: Choice, flag: bool) -> Choice:
+    suffix = "topped_up" if flag else "not_topped_up"
+    budget = replace(choice.budget, top_up=flag)
+    return choice.named(suffix, suffix.replace("_", " "), budget=budget)
 
 
 def _with_matrix(setting: Setting, path: Path) -> Setting:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from gen.config import ModelConfig, StudyConfig, load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
 from gen.runs import Run, Target, identity, run_name
-from gen.sweep.checks import check_dataset, check_study
+from gen.sweep.checks import check_base, check_dataset, check_study
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError, unknown
 from splits.files import write_text
@@ -32,6 +32,7 @@ class Study:
     config: StudyConfig
     model: ModelConfig
     dataset: Dataset
+    base: Dataset | None
     draws: tuple[tuple[str, ...], ...]
     folder: Path
     mixtures: dict[str, Mixture]
@@ -64,12 +65,14 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     model: ModelConfig = load_config("models", config.model)
     dataset = load_dataset(config.dataset, data)
     check_dataset(dataset)
-    base = _base(load_dataset(config.base, data)) if config.base else None
+    base = load_dataset(config.base, data) if config.base else None
+    if base:
+        check_base(base)
     draws = draws_of(config, dataset)
     mixtures = _mixtures(config, dataset, base, draws)
     folder = runs / config.name
     planned = _runs(config, model, list(mixtures.values()), folder)
-    return Study(config, model, dataset, draws, folder, mixtures, planned)
+    return Study(config, model, dataset, base, draws, folder, mixtures, planned)
 
 
 def save_study(study: Study) -> None:
@@ -106,18 +109,15 @@ def _is_saved(mixture: Mixture, folder: Path) -> bool:
         return False
 
 
-def _base(dataset: Dataset) -> Base:
-    return Base(dataset.name, dataset.sha256, int(dataset.manifest["samples"]))
-
-
 def _mixtures(
-    config: StudyConfig, dataset: Dataset, base: Base | None, draws: Sequence[tuple[str, ...]]
+    config: StudyConfig, dataset: Dataset, base: Dataset | None, draws: Sequence[tuple[str, ...]]
 ) -> dict[str, Mixture]:
     """Every mixture of the grid, by name."""
+    included = Base(base.name, base.sha256, int(base.manifest["samples"])) if base else None
     train = dataset.samples.filter(pl.col("split") == "train")
     pool = build_pool(train, dataset.world)
     mixtures: dict[str, Mixture] = {}
-    for recipe in grid_of(config, dataset, draws, base):
+    for recipe in grid_of(config, dataset, draws, included):
         mixture = build_mixture(pool, recipe)
         name = mixture_name(mixture)
         if name in mixtures:
