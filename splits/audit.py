@@ -229,7 +229,7 @@ def audit_selection(
     name = selection.name
     ids = selection.ids.unique().alias("id").to_frame()
     strangers = ids.join(samples, on="id", how="anti")["id"].sort()
-    chosen = samples.filter(pl.col("id").is_in(selection.ids.implode()))
+    chosen = samples.join(ids, on="id", how="semi")
     tested = chosen.filter(pl.col("split") != "train")["id"].unique().sort()
     empty = empty_cells(selection, world, samples)
     return [

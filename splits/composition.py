@@ -80,8 +80,8 @@ def cell_counts(selection: Selection, world: World, samples: pl.DataFrame) -> np
     """Samples per cell, repeats counted, int64 [D, C]; ids and cells unknown to it are left out."""
     shape = (len(world.domains), len(world.classes))
     grid = named_cells(np.ones(shape, dtype=bool), world).with_row_index("place")
-    table = samples.select("id", *CELL).unique("id").join(grid, on=CELL)
-    places = selection.ids.alias("id").to_frame().join(table, on="id")["place"].to_numpy()
+    rows = selection.ids.alias("id").to_frame().join(samples.select("id", *CELL), on="id")
+    places = rows.join(grid, on=CELL)["place"].to_numpy()
     return np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
 
 

@@ -331,4 +331,3 @@ def _broken(path: Path, what: str) -> UserError:
         expected=f"{TABLE} and {MANIFEST} as one build wrote them",
         fix="delete the mixture's folder and build it again: clipgen split build STUDY",
     )
-

@@ -155,8 +155,9 @@ def rank_within_cells(cells: np.ndarray, keys: np.ndarray) -> np.ndarray:
         low, high = np.flatnonzero(groups == group)[[0, -1]]
         rows = np.flatnonzero((cells >= low) & (cells <= high)).astype(np.uint32)
         order = rows[np.lexsort((keys[rows], cells[rows]))]
-        starts = np.repeat(np.cumsum(sizes[low : high + 1]) - sizes[low : high + 1],
-                           sizes[low : high + 1])
+        starts = np.repeat(
+            np.cumsum(sizes[low : high + 1]) - sizes[low : high + 1], sizes[low : high + 1]
+        )
         ranks[order] = np.arange(len(order)) - starts
     return ranks
 
@@ -187,4 +188,3 @@ def check_unique(ids: pl.Series) -> None:
             expected="one row per sample",
             where="the sample table",
         )
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -106,7 +107,9 @@ def test_a_mixture_never_contains_a_forbidden_cell_or_a_test_sample(
     if not setting.startswith("upper_bound"):
         forbidden = (pl.col("domain") == test_domain) & pl.col("class_name").is_in(held_out)
         assert rows.filter(forbidden).is_empty()
-    assert not mixture.realised[exposure(SETTINGS[setting], WORLD, test_domain, held_out) == 0].any()
+    assert not mixture.realised[
+        exposure(SETTINGS[setting], WORLD, test_domain, held_out) == 0
+    ].any()
 
     tested = WORLD.domains.index(test_domain)
     seen = [column for column, name in enumerate(WORLD.classes) if name not in held_out]
@@ -124,6 +127,27 @@ def test_the_order_of_the_sample_table_does_not_matter(seed):
 
 def test_the_hash_is_the_same_on_every_machine_and_in_every_year():
     assert build().sha256 == "97925a0cbfb5a12cd227f49e6eeb6ac53c8e8ad9b4ef86493ddb32f2b22167ef"
+
+
+def test_the_published_choice_has_the_same_hash_everywhere_too():
+    mixture = build(budget=Budget("published"))
+    assert mixture.sha256 == "bde4cb48ae7c070fff7f0d94db9663a7849083ad8b5e84b53e3558bc1c8bdd34"
+
+
+@given(
+    shares=st.lists(st.floats(0, 1), min_size=2, max_size=5),
+    counts=hnp.arrays(np.int64, (3, 4), elements=st.integers(1, 30)),
+    rule=st.sampled_from(["published", "random"]),
+)
+def test_the_held_out_samples_of_a_smaller_fraction_are_part_of_those_of_a_larger(
+    shares, counts, rule
+):
+    shown = []
+    for share in sorted(shares):
+        setting = with_share(SETTINGS["cg_high_diversity"], "held_out", share)
+        ids = build(setting, table(counts), budget=Budget(rule)).ids
+        shown.append({name for name in ids if name.startswith("train_sketch_dog")})
+    assert all(few <= more for few, more in pairwise(shown))
 
 
 def test_settings_that_select_the_same_samples_share_a_hash():

@@ -117,9 +117,13 @@ RULES = {
     sorted_by_class=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_images_are_those_of_the_restated_rule(name, seed, largest, test_domain, sorted_by_class):
+def test_the_images_are_those_of_the_restated_rule(
+    name, seed, largest, test_domain, sorted_by_class
+):
     lists = official_lists(seed, largest, sorted_by_class=sorted_by_class)
-    expected = restated(lists, RULES[name](test_domain)[0], test_domain, RULES[name](test_domain)[1])
+    expected = restated(
+        lists, RULES[name](test_domain)[0], test_domain, RULES[name](test_domain)[1]
+    )
     if expected is not None:
         assert ours(lists, SETTINGS[name], test_domain, seed) == expected
 
@@ -161,7 +165,9 @@ def test_counts_worked_out_by_hand():
         for i in range(count)
     ]
     table = pl.DataFrame(rows, ["id", "domain", "class_name", "position"], orient="row")
-    world = World(("clipart", "real", "sketch"), ("axe", "bed"), "real", ("real", "sketch", "clipart"))
+    world = World(
+        ("clipart", "real", "sketch"), ("axe", "bed"), "real", ("real", "sketch", "clipart")
+    )
     recipe = Recipe(
         SETTINGS["cg_high_diversity"], "sketch", ("bed",), Budget("published"), "caption", "d" * 64
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,7 +81,9 @@ def test_a_wrong_question_is_a_user_error(setting, test_domain, held_out, messag
 @pytest.mark.parametrize("setting", ["leave_out_domain", "cg_high_diversity", "upper_bound_high"])
 def test_a_setting_of_other_domains_needs_a_third_domain(setting):
     with pytest.raises(UserError, match="needs a domain beside"):
-        exposure(SETTINGS[setting], World(("real", "sketch"), ("axe", "bed"), "real"), "sketch", ["bed"])
+        exposure(
+            SETTINGS[setting], World(("real", "sketch"), ("axe", "bed"), "real"), "sketch", ["bed"]
+        )
 
 
 @pytest.mark.parametrize("setting", ["natural_only", "cg_low_diversity", "upper_bound_low"])
@@ -113,8 +117,9 @@ def test_a_part_of_the_held_out_classes_stands_between_cg_and_its_upper_bound():
 def test_only_the_named_other_domains_are_shown():
     some = Setting("some", "some", others=1, seen=1, domains=())
     assert shown_by(some) == ANSWERS["cg_low_diversity"]
-    assert shown_by(Setting("c", "c", others=1, seen=1, domains=("clipart",))) == (
-        ANSWERS["cg_high_diversity"]
+    assert (
+        shown_by(Setting("c", "c", others=1, seen=1, domains=("clipart",)))
+        == (ANSWERS["cg_high_diversity"])
     )
 
 
@@ -128,13 +133,15 @@ def test_another_domain_is_one_beside_the_natural_and_the_test_domain(name):
 def test_smaller_shares_of_the_seen_classes_are_part_of_larger_ones(shares, seed):
     world = World(("real", "sketch"), tuple(f"class{i}" for i in range(13)), "real")
     shown = [
-        exposure(Setting("s", "s", seen=1, seen_classes=share, seed=seed), world, "sketch", ["class3"])
+        exposure(
+            Setting("s", "s", seen=1, seen_classes=share, seed=seed), world, "sketch", ["class3"]
+        )
         for share in sorted(shares)
     ]
     for share, matrix in zip(sorted(shares), shown, strict=True):
         assert matrix[1].sum() == np.ceil(share * 12 - 1e-9)
         assert matrix[1, 3] == 0
-    for smaller, larger in zip(shown, shown[1:], strict=False):
+    for smaller, larger in pairwise(shown):
         assert np.all(smaller <= larger)
 
 
@@ -146,7 +153,10 @@ def test_an_explicit_matrix_replaces_everything_and_its_later_lines_win():
 
 @pytest.mark.parametrize(
     ("cell", "message"),
-    [(("clipat", "axe", 1.0), "did you mean `clipart`"), (("real", "ax", 1.0), "did you mean `axe`")],
+    [
+        (("clipat", "axe", 1.0), "did you mean `clipart`"),
+        (("real", "ax", 1.0), "did you mean `axe`"),
+    ],
 )
 def test_an_unknown_name_in_a_matrix_is_a_user_error(cell, message):
     with pytest.raises(UserError, match=message):

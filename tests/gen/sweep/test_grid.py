@@ -11,7 +11,7 @@ from gen.config import StudyConfig, load_config
 from gen.sweep.checks import check_study
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError
-from splits.settings import World
+from splits.settings import World, exposure
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 CLASSES = tuple(sorted(["axe", "bed", "cat", "dog", "eye", "fox", "gun", "hat"]))
@@ -46,6 +46,13 @@ def recipes(config):
     return list(grid_of(config, DATASET, draws, None))
 
 
+def exposures(tmp_path, variants):
+    return [
+        exposure(recipe.setting, DATASET.world, recipe.test_domain, recipe.held_out)
+        for recipe in recipes(study(tmp_path, variants))
+    ]
+
+
 def names(config, test_domain="sketch"):
     return [r.setting.name for r in recipes(config) if r.test_domain == test_domain]
 
@@ -61,13 +68,16 @@ def test_every_setting_meets_every_test_domain_and_draw(tmp_path):
         for draw in range(3)
     ]
     assert len(set(draws)) == 3
-    assert draws[1] == draws_of(study(tmp_path, settings="[natural_only]", held_out__seed=1), DATASET)[0]
+    assert (
+        draws[1]
+        == draws_of(study(tmp_path, settings="[natural_only]", held_out__seed=1), DATASET)[0]
+    )
 
 
 def test_an_interpolation_takes_every_fraction_of_every_setting(tmp_path):
     config = study(
         tmp_path,
-        "variants: {interpolation: {of: [cg_low_diversity, cg_high_diversity], held_out: [0.05, 0.8]}}",
+        "variants: {between: {of: [cg_low_diversity, cg_high_diversity], held_out: [0.05, 0.8]}}",
     )
     assert names(config) == [
         "cg_low_diversity-held_out_0.05",
@@ -157,11 +167,8 @@ def test_a_matrix_is_read_from_its_file(tmp_path):
     ],
 )
 def test_an_impossible_variant_is_a_user_error(tmp_path, variants, message):
-    from splits.settings import exposure
-
     with pytest.raises(UserError, match=message):
-        for recipe in recipes(study(tmp_path, f"variants: {variants}")):
-            exposure(recipe.setting, DATASET.world, recipe.test_domain, recipe.held_out)
+        exposures(tmp_path, f"variants: {variants}")
 
 
 @pytest.mark.parametrize(
