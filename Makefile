@@ -59,8 +59,9 @@ data: $(READY) ## build a dataset: make data DATASET=icons-small
 	$(BIN)/clipgen dataset build $(or $(DATASET),icons-small) $(ARGS)
 
 .PHONY: splits
-splits: $(READY) ## write a study's mixtures
+splits: $(READY) ## write a study's mixtures, and a page for each
 	$(BIN)/clipgen split build $(STUDY) $(ARGS)
+	$(BIN)/clipgen split show $(STUDY) $(ARGS)
 
 .PHONY: sweep
 sweep: $(READY) ## train, evaluate and analyse every run of a study

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from analysis.report.study import PlannedRun, StudyPlan
-from gen.sweep.study import Study, mixture_folder
+from gen.datasets.samples import Dataset
+from gen.sweep.study import Study, mixture_name
 
 
 def plan_of(study: Study) -> StudyPlan:
@@ -12,12 +15,8 @@ def plan_of(study: Study) -> StudyPlan:
         PlannedRun(
             name=run.name,
             setting=run.setting,
-            test_domains=tuple(run.mixtures),
             seed=run.seed,
-            mixtures={
-                domain: mixture_folder(study.folder, mixture).name
-                for domain, mixture in run.mixtures.items()
-            },
+            mixtures={target: mixture_name(mixture) for target, mixture in run.mixtures.items()},
             results_key=run.results_key,
             mixture_sha256=run.mixture.sha256,
         )
@@ -28,11 +27,28 @@ def plan_of(study: Study) -> StudyPlan:
         dataset=study.dataset.name,
         natural=study.dataset.natural,
         test_domains=tuple(study.config.test_domains),
-        settings=tuple(study.config.settings),
+        settings=study.settings,
         seeds=tuple(study.config.seeds),
-        held_out=study.held_out,
+        draws=study.draws,
         classes=study.dataset.classes,
         domains=study.dataset.domains,
+        tests=tested_cells(study.dataset),
         runs=runs,
         dataset_seconds=study.dataset.build_seconds,
     )
+
+
+def tested_cells(dataset: Dataset) -> dict[str, dict[str, frozenset[str]]]:
+    """Split → domain → classes that have test images there; only splits that the dataset has."""
+    cells = (
+        dataset.scan()
+        .filter(pl.col("split") != "train")
+        .group_by("split", "domain")
+        .agg(pl.col("class_name").unique())
+        .sort("split", "domain")
+        .collect()
+    )
+    tests: dict[str, dict[str, frozenset[str]]] = {}
+    for split, domain, classes in cells.iter_rows():
+        tests.setdefault(split, {})[domain] = frozenset(classes)
+    return tests

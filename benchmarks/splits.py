@@ -184,7 +184,9 @@ def write_laion(path: Path, rows: int) -> None:
         batch = pl.DataFrame(
             {
                 "id": numbers.cast(pl.String).str.zfill(12),
-                "domain": domains.gather(rng.choice(6, count, p=[0.05, 0.05, 0.1, 0.05, 0.7, 0.05])),
+                "domain": domains.gather(
+                    rng.choice(6, count, p=[0.05, 0.05, 0.1, 0.05, 0.7, 0.05])
+                ),
                 "class_name": names.gather(rng.integers(CLASSES, size=count)),
             }
         ).to_arrow()
@@ -219,7 +221,9 @@ def megabytes(folder: Path) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="1/20 of DomainNet, 2 million rows")
     quick = parser.parse_args().quick
     shrink, rows = (20, 2_000_000) if quick else (1, 100_000_000)
@@ -232,7 +236,9 @@ def main() -> int:
             "script, 30 mixtures": in_own_process(instead, table, folder / "script"),
             "clipgen, 90 mixtures": in_own_process(ours, table, folder / "more", fractions=True),
         }
-        first, second = (results[f"{side}, 30 mixtures"]["hashes"] for side in ("clipgen", "script"))
+        first, second = (
+            results[f"{side}, 30 mixtures"]["hashes"] for side in ("clipgen", "script")
+        )
         if first != second:
             print(f"the two sides chose different images: {first} {second}", file=sys.stderr)
             return 1

@@ -29,7 +29,9 @@ USER_ERROR_CODE = 2
 EXAMPLES = """examples:
   clipgen dataset build icons-small            make the dataset of the demo
   clipgen dataset show icons-small             look at it: data/icons-small/contact_sheet.png
+  clipgen dataset import pacs --from ~/PACS    a dataset of images that are there already
   clipgen split show demo                      what each mixture of the study holds
+  clipgen split audit demo                     leaks, near duplicates, balance: runs/demo/audit
   clipgen sweep demo --dry-run                 which runs a study has, and their state
   clipgen sweep demo                           train, evaluate and analyse all of them
   clipgen sweep demo training.samples_seen=50000 name=short
@@ -97,6 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_dataset_commands(commands: argparse._SubParsersAction) -> None:
     dataset = commands.add_parser("dataset", help="build, look at and check datasets")
     verbs = dataset.add_subparsers(required=True, metavar="VERB")
+    _add_download_command(verbs)
+    _add_import_command(verbs)
     for name, command, text in (
         ("build", build_dataset, "render a dataset and write its shards and tables"),
         ("show", show_dataset, "write a contact sheet (domains × classes) as PNG"),
@@ -114,11 +118,45 @@ def _add_dataset_commands(commands: argparse._SubParsersAction) -> None:
             verb.add_argument("--out", type=Path, help="default: contact_sheet.png in its folder")
 
 
+def _add_download_command(verbs: argparse._SubParsersAction) -> None:
+    text = "fetch and verify the files of a dataset that others publish"
+    verb = verbs.add_parser("download", help=text, description=text)
+    verb.add_argument("name", metavar="NAME", help="a dataset in configs/datasets")
+    verb.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the files")
+    verb.set_defaults(command=download_dataset)
+
+
+def _add_import_command(verbs: argparse._SubParsersAction) -> None:
+    text = "make a dataset of images that are there already"
+    verb = verbs.add_parser("import", help=text, description=text)
+    verb.add_argument(
+        "name", metavar="NAME", help="in configs/datasets, a YAML file, or a new name"
+    )
+    verb.add_argument(
+        "--from", type=Path, required=True, metavar="DIR", dest="source", help="where they are"
+    )
+    verb.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+    verb.add_argument("--workers", type=_positive, default=_cores(), help="processes")
+    verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. natural=photo")
+    verb.set_defaults(command=import_dataset)
+
+
 def _add_split_commands(commands: argparse._SubParsersAction) -> None:
     split = commands.add_parser("split", help="build and look at a study's mixtures")
     verbs = split.add_subparsers(required=True, metavar="VERB")
     _study_command(verbs, "build", build_splits, "write the mixtures of a study")
-    _study_command(verbs, "show", show_splits, "what each mixture of a study holds")
+    show = _study_command(verbs, "show", show_splits, "what each mixture of a study holds")
+    show.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two mixtures side by side")
+    audit = _study_command(verbs, "audit", audit_splits, "look for leaks and near duplicates")
+    audit.add_argument(
+        "--distance", type=int, default=4, help="bits of 64 in which near images may differ (4)"
+    )
+    audit.add_argument(
+        "--embeddings", metavar="RUN", help="also compare images as this trained run sees them"
+    )
+    audit.add_argument(
+        "--cosine", type=float, default=0.99, help="from which embeddings are near (0.99)"
+    )
 
 
 def _add_run_commands(commands: argparse._SubParsersAction) -> None:
@@ -150,13 +188,31 @@ def _study_command(
 
 
 def build_dataset(options: argparse.Namespace) -> None:
-    from gen.config import load_config
+    from gen.config import IconsConfig, load_config
     from gen.datasets.icons.build import build_icons
 
     config = load_config("datasets", options.name, options.overrides)
+    if not isinstance(config, IconsConfig):
+        fix = f"clipgen dataset import {options.name} --from DIR"
+        raise UserError(f"dataset `{options.name}` is imported, not rendered", fix=fix)
     folder = build_icons(config, options.data, workers=options.workers)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
+
+
+def import_dataset(options: argparse.Namespace) -> None:
+    from gen.config import DatasetKind
+    from gen.datasets.captioned import list_captioned
+    from gen.datasets.folder import list_folder
+    from gen.datasets.importing import import_config, import_listing, summary
+
+    config = import_config(options.name, options.overrides)
+    if config.kind is DatasetKind.folder:
+        listed = list_folder(config, options.source)
+    else:
+        listed = list_captioned(config, options.source, workers=options.workers)
+    folder = import_listing(config, *listed, options.data, workers=options.workers)
+    print("\n".join(summary(folder)))
 
 
 def show_dataset(options: argparse.Namespace) -> None:
@@ -172,7 +228,7 @@ def show_dataset(options: argparse.Namespace) -> None:
 
 
 def check_dataset(options: argparse.Namespace) -> None:
-    from gen.datasets.samples import load_dataset, verify_dataset
+    from gen.datasets.samples import load_dataset, making_command, verify_dataset
 
     dataset = load_dataset(options.name, options.data)
     problems = verify_dataset(dataset)
@@ -180,40 +236,84 @@ def check_dataset(options: argparse.Namespace) -> None:
         raise UserError(
             f"{len(problems)} problems:" + "".join(f"\n    {problem}" for problem in problems[:20]),
             where=str(dataset.folder),
-            fix=f"delete {dataset.folder} and run: clipgen dataset build {options.name}",
+            fix=f"delete {dataset.folder} and run: {making_command(options.name, options.data)}",
         )
-    print(f"{dataset.folder}: {dataset.samples.height} samples, all as their hashes say")
+    print(f"{dataset.folder}: {dataset.manifest['samples']} samples, all as their hashes say")
+
+
+def download_dataset(options: argparse.Namespace) -> None:
+    from gen.config import ImportConfig, load_config
+    from gen.datasets.download import download
+
+    config = load_config("datasets", options.name)
+    if not isinstance(config, ImportConfig):
+        raise UserError(
+            f"dataset `{options.name}` is rendered here, not downloaded",
+            fix=f"clipgen dataset build {options.name}",
+        )
+    print("\n".join(download(config, options.to)))
+    print(f"next: clipgen dataset import {options.name} --from {options.to}")
 
 
 # ---------------------------------------------------------------------------- splits
 
 
 def build_splits(options: argparse.Namespace) -> None:
-    from gen.sweep.study import mixture_folder, save_study
+    from gen.sweep.study import save_study
 
     study = _load(options)
     save_study(study)
-    for run in study.runs:
-        for mixture in run.mixtures.values():
-            print(
-                f"{mixture_folder(study.folder, mixture)}  {mixture.size:>8}  {mixture.sha256[:12]}"
-            )
+    for name, mixture in study.mixtures.items():
+        folder = study.folder / "mixtures" / name
+        print(f"{folder}  {mixture.size:>8}  {mixture.sha256[:12]}")
 
 
 def show_splits(options: argparse.Namespace) -> None:
+    from analysis.report.split_manifests import read_manifests
+    from analysis.report.split_pages import summary_lines, write_comparison
+    from gen.sweep.study import save_study
+
     study = _load(options)
-    print(f"held-out classes ({len(study.held_out)}): {', '.join(study.held_out)}")
-    for run in study.runs:
-        for test_domain, mixture in run.mixtures.items():
-            print(
-                f"\n{mixture.setting}, test domain {test_domain}: {mixture.size} samples, ", end=""
-            )
-            print(f"sha256 {mixture.sha256[:12]}")
-            held_out = [name in study.held_out for name in study.dataset.classes]
-            seen = [not flag for flag in held_out]
-            for domain, counts in zip(study.dataset.domains, mixture.realised, strict=True):
-                line = f"  {domain:<12} seen {counts[seen].sum():>7}"
-                print(f"{line}   held-out {counts[held_out].sum():>6}")
+    save_study(study)
+    mixtures = study.folder / "mixtures"
+    manifests, problems = read_manifests(mixtures, study.mixtures)
+    if options.compare:
+        comparison = write_comparison(manifests, problems, mixtures, options.compare, study.name)
+        print(f"comparison: {comparison}")
+    else:
+        print("\n".join(summary_lines(manifests, problems)) + "\n")
+    print(f"pages: {_write_split_pages(study)}")
+
+
+def _write_split_pages(study: Study) -> Path:
+    """Write the pages of the mixtures that are saved; the path of their index."""
+    from analysis.report.split_manifests import read_manifests
+    from analysis.report.split_pages import write_split_pages
+    from gen.progress import progress
+
+    manifests, problems = read_manifests(study.folder / "mixtures", study.mixtures)
+    folder = study.folder / "splits"
+    with progress(len(manifests) + 1, "pages of mixtures", "page") as bar:
+        for _ in write_split_pages(manifests, problems, folder, study.name):
+            bar.update()
+    return folder / "index.html"
+
+
+def audit_splits(options: argparse.Namespace) -> None:
+    from analysis.report.audit_figure import audit_figure
+    from analysis.report.figures import svg_text
+    from gen.auditing import audit_study, refuse_errors, summary_lines, write_audit
+    from gen.sweep.study import find_run
+
+    study = _load(options)
+    run = find_run(study, options.embeddings) if options.embeddings else None
+    audit = audit_study(study, distance=options.distance, run=run, cosine=options.cosine)
+    figure = audit_figure(audit.statistics, audit.counts, study.dataset.domains)
+    folder = study.folder / "audit"
+    write_audit(audit, folder, svg_text(figure, "audit"))
+    print("\n".join(summary_lines(audit)))
+    print(f"audit: {folder / 'audit.md'}")
+    refuse_errors(audit, folder)
 
 
 # ---------------------------------------------------------------------------- runs
@@ -273,7 +373,7 @@ def _do_stages(run: Run, study: Study) -> None:
     from gen.stages import evaluate_run, train_run
     from splits.files import write_text
 
-    train_run(run, study.dataset)
+    train_run(run, study.dataset, study.base)
     if not run.evaluated:
         evaluate_run(run, study.dataset)
     if not run.similarity.is_file():
@@ -284,7 +384,7 @@ def _do_stages(run: Run, study: Study) -> None:
 def train_one(options: argparse.Namespace) -> None:
     from gen.stages import train_run
 
-    _one_stage(options, lambda run, study: train_run(run, study.dataset), trained=False)
+    _one_stage(options, lambda run, study: train_run(run, study.dataset, study.base), trained=False)
 
 
 def evaluate_one(options: argparse.Namespace) -> None:
@@ -325,7 +425,7 @@ def sweep_study(options: argparse.Namespace) -> None:
 
     study = _load(options)
     if options.dry_run:
-        _print_status(study)
+        _print_plan(study)
         return
     folders = ["--data", str(options.data), "--runs", str(options.runs)]
     run_sweep(study, slot_command([options.study, *options.overrides, *folders]), options.slots)
@@ -355,6 +455,7 @@ def write_study_report(options: argparse.Namespace) -> None:
     study = _load(options)
     results = load_results(plan_of(study), study.folder)
     command = f"clipgen report {' '.join([options.study, *options.overrides])}"
+    _write_split_pages(study)
     path = write_report(results, study.folder / "report", command)
     print("\n".join(summary_lines(results)))
     print(f"report: {path}")
@@ -366,6 +467,24 @@ def _print_status(study: Study) -> None:
     for row in status_table(study).iter_rows(named=True):
         loss = f"loss {row['loss']:.3f}" if row["loss"] is not None else ""
         print(f"{row['state']:<8} {row['progress']:>6.0%}  {row['run']:<52} {loss}")
+
+
+def _print_plan(study: Study) -> None:
+    """Every run with the samples and the hash of its mixture, and what they sum to."""
+    from gen.sweep.status import status_table
+
+    table = status_table(study)
+    width = max(map(len, table["run"]))
+    base = max(table["base_samples"])
+    print(f"{'state':<8} {'done':>5}  {'samples':>9}  {'mixture':<12}  run")
+    for row in table.iter_rows(named=True):
+        line = f"{row['state']:<8} {row['progress']:>5.0%}  {row['samples']:>9,}"
+        print(f"{line}  {row['mixture_sha256'][:12]}  {row['run']:<{width}}".rstrip())
+    print(
+        f"{len(study.runs)} runs of {len(set(table['mixture_sha256']))} different mixtures, "
+        f"{study.config.training.samples_seen:,} samples seen by each"
+        + (f"; every mixture holds {base:,} samples of {study.config.base} besides" if base else "")
+    )
 
 
 def _load(options: argparse.Namespace) -> Study:

@@ -329,9 +329,20 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
         UserError: the file is missing or broken, a key is unknown or missing, a type is wrong.
     """
     path = config_path(kind, name)
-    content = _read_yaml(path)
+    return make_config(kind, _read_yaml(path), overrides, where=str(path))
+
+
+def make_config(kind: str, content: Any, overrides: Sequence[str], *, where: str) -> Any:
+    """Turn the content of a file (a mapping) and `key=value` overrides into a configuration.
+
+    Args:
+        kind, overrides: as in `load_config`.
+        content: keys and values.
+        where: where they come from, for errors.
+    """
+    content = OmegaConf.create(content)
     schema = schema_of(kind, content)
-    config = _merge(OmegaConf.structured(schema), content, schema, where=str(path))
+    config = _merge(OmegaConf.structured(schema), content, schema, where=where)
     for override in overrides:
         if "=" not in override or override.startswith("="):
             raise UserError(
@@ -344,7 +355,7 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
         except Exception as error:  # YAML errors of the value come in many types
             raise UserError(f"`{override}`: {error}", where="the command line") from None
         config = _merge(config, layer, schema, where=f"the command line: {override}")
-    return _complete(config, path)
+    return _complete(config, where)
 
 
 def schema_of(kind: str, content: Any) -> type:
@@ -415,19 +426,19 @@ def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) ->
             _check_shapes(value, kind, f"{key}.", where=where)
 
 
-def _complete(config: Any, path: Path) -> Any:
+def _complete(config: Any, where: str) -> Any:
     """Turn a merged configuration into its dataclass; missing values are errors."""
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(
             f"key `{missing[0]}` has no value" + f" (nor have {missing[1:]})" * bool(missing[1:]),
-            where=str(path),
+            where=where,
             fix=f"add `{missing[0]}:` to the file, or {missing[0]}=… to the command line",
         )
     try:
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, for example
-        raise UserError(str(error).splitlines()[0], where=str(path)) from None
+        raise UserError(str(error).splitlines()[0], where=where) from None
 
 
 def _keys_beside(key: str, schema: type) -> list[str]:

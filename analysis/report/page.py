@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
 import polars as pl
-from markupsafe import Markup, escape
 
 from analysis.report import tables
+from analysis.report.accuracy_figures import headline_figure
+from analysis.report.comparison_views import contrasts_view, over_draws_view, spread_view
+from analysis.report.contrasts import contrasts, over_draws
+from analysis.report.figure_notes import figure_notes
 from analysis.report.figures import (
     exposure_figure,
-    headline_figure,
     similarity_figure,
     svg_text,
     training_figure,
 )
+from analysis.report.rendering import render
+from analysis.report.spread import accuracy_spread
 from analysis.report.study import StudyResults
 from analysis.report.summary import (
     banner_lines,
@@ -23,13 +26,10 @@ from analysis.report.summary import (
     contrast_sentences,
     is_complete,
     overview,
-    seeds_note,
+    points_note,
 )
 from analysis.report.views import (
-    MISSING,
-    View,
     all_domains_view,
-    contrasts_view,
     cost_view,
     duration,
     exposure_view,
@@ -39,18 +39,15 @@ from analysis.report.views import (
 )
 from splits.files import write_text
 
-HERE = Path(__file__).parent
-SMALLEST, LARGEST = 1.0, 1.42  # pixels per point of a figure
-
 
 def write_report(results: StudyResults, folder: Path, command: str) -> Path:
     """Write `index.html`, `report.md`, `tables/*.csv` and `figures/*.svg`, each as a whole.
 
-    The bytes depend on the results and the command alone.
+    The bytes depend on the results, the command, and which pages of mixtures there are.
 
     Args:
         results: what the study's folder holds.
-        folder: where to write.
+        folder: where to write; pages of mixtures are looked for beside it, in `splits`.
         command: the command line that made the report, to be shown in it.
 
     Returns:
@@ -63,31 +60,38 @@ def write_report(results: StudyResults, folder: Path, command: str) -> Path:
     for name, svg in figures.items():
         write_text(folder / "figures" / f"{name}.svg", svg)
     content = _content(results, numbers, figures, command)
-    write_text(folder / "report.md", _render("report.md.j2", content))
-    write_text(folder / "index.html", _render("page.html.j2", content))
+    content["split_pages"] = _split_pages(results, folder.parent / "splits")
+    write_text(folder / "report.md", render("report.md.j2", content))
+    write_text(folder / "index.html", render("page.html.j2", content))
     return folder / "index.html"
 
 
 def _tables(results: StudyResults) -> dict[str, pl.DataFrame]:
-    return {
-        "headline": tables.headline(results),
-        "contrasts": tables.contrasts(results),
+    headline, differences = tables.headline(results), contrasts(results)
+    found = {
+        "headline": headline,
+        "contrasts": differences,
         "all_domains": tables.all_domains(results),
         "exposure_counts": tables.exposure_counts(results),
         "cost": tables.cost(results),
         "sharing": tables.sharing(results),
         "training": results.metrics,
     }
+    if len(results.plan.draws) > 1:
+        found["contrasts_over_draws"] = over_draws(differences)
+    if results.plan.is_replicated:
+        found["accuracy_spread"] = accuracy_spread(headline)
+    return found
 
 
 def _figures(results: StudyResults, numbers: dict[str, pl.DataFrame]) -> dict[str, str]:
     """SVG by name; a figure without any data is left out."""
-    figures = {
-        "headline": headline_figure(numbers["headline"]),
-        "headline-unseen-drawings": headline_figure(numbers["headline"], "test_unseen_drawing"),
-    }
+    figures = {"headline": headline_figure(numbers["headline"])}
+    unseen = numbers["headline"].filter(split="test_unseen_drawing", classes="held_out")
+    if unseen.height:
+        figures["headline-unseen-drawings"] = headline_figure(unseen, "test_unseen_drawing")
     for test_domain in results.plan.test_domains:
-        counts = numbers["exposure_counts"].filter(test_domain=test_domain)
+        counts = numbers["exposure_counts"].filter(test_domain=test_domain, draw=0)
         if counts.height:
             figures[f"exposure-{test_domain}"] = exposure_figure(counts)
     if results.metrics.height:
@@ -104,20 +108,23 @@ def _content(
     command: str,
 ) -> dict:
     """Everything that the templates show."""
-    splits = tables.SPLITS
-    everywhere = numbers["all_domains"]
+    splits, everywhere = results.plan.splits, numbers["all_domains"]
+    differences, over = numbers["contrasts"], numbers.get("contrasts_over_draws")
+    spread = numbers.get("accuracy_spread")
     return {
         "plan": results.plan,
         "command": command,
-        "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        "overview": overview(results),
-        "findings": contrast_sentences(results),
+        "overview": overview(results, differences),
+        "findings": contrast_sentences(results, differences),
         "banner": banner_lines(results),
         "complete": is_complete(results),
         "caveat": caveat(results),
-        "seeds_note": seeds_note(numbers["contrasts"]),
+        "points_note": points_note(results, differences),
+        "notes": figure_notes(results.plan),
         "headline": headline_view(numbers["headline"]),
-        "contrasts": [contrasts_view(numbers["contrasts"], split) for split in splits],
+        "contrasts": [contrasts_view(differences, split) for split in splits],
+        "over_draws": [] if over is None else [over_draws_view(over, split) for split in splits],
+        "spread": None if spread is None else spread_view(spread),
         "all_domains": [all_domains_view(everywhere, results, split) for split in splits],
         "exposure": exposure_view(numbers["exposure_counts"], results),
         "cost": cost_view(numbers["cost"], results),
@@ -128,6 +135,12 @@ def _content(
         "figures": figures,
         "tables": list(numbers),
     }
+
+
+def _split_pages(results: StudyResults, folder: Path) -> list[str]:
+    """Names of the study's mixtures that have a page."""
+    names = dict.fromkeys(name for run in results.plan.runs for name in run.mixtures.values())
+    return [name for name in names if (folder / f"{name}.html").is_file()]
 
 
 def _time_sentence(results: StudyResults, cost: pl.DataFrame) -> str:
@@ -155,37 +168,3 @@ def _compute_sentence(cost: pl.DataFrame) -> str:
     if equal:
         return f"Equal compute: every run sees the same number of samples{rest}."
     return f"Unequal compute: the runs saw different numbers of samples{rest}; compare with care."
-
-
-def _render(template: str, content: dict) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=lambda name: bool(name) and ".html" in str(name),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals.update(MISSING=MISSING)
-    environment.filters.update(inline_svg=inline_svg, markdown=_markdown)
-    return environment.get_template(template).render(content)
-
-
-def inline_svg(svg: str, label: str) -> Markup:
-    """An SVG document as an element of a page, with a label for those who do not see it.
-
-    It may shrink or grow a little with the page: all figures of a page keep one size of letters.
-    """
-    element = svg[svg.index("<svg") :]
-    width = float(element.split('width="', 1)[1].split("pt", 1)[0])
-    style = f"min-width: {SMALLEST * width:.0f}px; max-width: {LARGEST * width:.0f}px"
-    opening = f'<svg role="img" aria-label="{escape(label)}" style="{style}"'
-    return Markup(element.replace("<svg", opening, 1))
-
-
-def _markdown(view: View) -> str:
-    """A view as a Markdown table."""
-    lines = [view.columns, ["---"] * len(view.columns), *view.rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +12,11 @@ from typing import Any
 
 import polars as pl
 
+from gen.runs import Target
+
 RUN_COLUMNS = {"run": pl.String, "setting": pl.String, "seed": pl.Int64}
 EVALUATION = {
+    "draw": pl.Int64,
     "split": pl.String,
     "domain": pl.String,
     "classes": pl.String,
@@ -69,24 +72,41 @@ class PlannedRun:
     """A run that a study expects.
 
     Attributes:
-        test_domains: those it serves; several where their mixtures are the same.
-        mixtures: test domain → name of the mixture's folder in `mixtures/`.
+        mixtures: name of the mixture's folder in `mixtures/`, by what the run is tested on;
+            several where their mixtures are the same.
         results_key: what the run's DONE must hold to count; anything where empty.
         mixture_sha256: what its mixtures' manifests must say; anything where empty.
     """
 
     name: str
     setting: str
-    test_domains: tuple[str, ...]
     seed: int
-    mixtures: dict[str, str]
+    mixtures: dict[Target, str]
     results_key: str = ""
     mixture_sha256: str = ""
+
+    @property
+    def test_domains(self) -> list[str]:
+        """The test domains that the run serves."""
+        return list(dict.fromkeys(target.test_domain for target in self.mixtures))
+
+    @property
+    def draws(self) -> list[int]:
+        """The draws of held-out classes that the run serves."""
+        return sorted({target.draw for target in self.mixtures})
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Everything about a study that is known before any run."""
+    """Everything about a study that is known before any run.
+
+    Attributes:
+        settings: all of them in their order; one may apply to some test domains only.
+        draws: held-out classes of every draw.
+        tests: split → domain → classes that have test images there.
+        runs: between them the grid of (setting, test domain, draw, seed).
+        dataset_seconds: how long the dataset took to build.
+    """
 
     name: str
     dataset: str
@@ -94,12 +114,36 @@ class StudyPlan:
     test_domains: tuple[str, ...]
     settings: tuple[str, ...]
     seeds: tuple[int, ...]
-    held_out: tuple[str, ...]
+    draws: tuple[tuple[str, ...], ...]
     classes: tuple[str, ...]
     domains: tuple[str, ...]
+    tests: dict[str, dict[str, frozenset[str]]]
     runs: tuple[PlannedRun, ...]
     dataset_seconds: float | None = None
-    """how long the dataset took to build"""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The test splits that the dataset has."""
+        return tuple(self.tests)
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether anything but the test samples tells how numbers vary."""
+        return len(self.draws) > 1 or len(self.seeds) > 1
+
+    @property
+    def grid(self) -> set[tuple[str, Target]]:
+        """Every setting with what it is tested on."""
+        return {(run.setting, target) for run in self.runs for target in run.mixtures}
+
+    def is_tested(self, split: str, domain: str, classes: Collection[str]) -> bool:
+        """Whether any of these classes has test images of a split in a domain."""
+        return not self.tests.get(split, {}).get(domain, frozenset()).isdisjoint(classes)
+
+    def class_set(self, name: str, draw: int) -> frozenset[str]:
+        """The `held_out` or `seen` classes of a draw."""
+        held_out = frozenset(self.draws[draw])
+        return held_out if name == "held_out" else frozenset(self.classes) - held_out
 
 
 @dataclass(frozen=True)
@@ -107,12 +151,13 @@ class StudyResults:
     """A study's plan and what its folder holds.
 
     Attributes:
-        runs: one row per planned run: `run`, `setting`, `test_domains`, `seed` and `state`
-            (`done`, `running` (begun), `failed` or `missing`).
+        runs: one row per planned run: `run`, `setting`, `seed` and `state` (`done`, `running`
+            (begun), `failed` or `missing`).
         evaluation, predictions, metrics, similarity: the tables of docs/formats.md with `run`,
             `setting` and `seed`; those of finished runs, but `metrics` of all. `predictions` has
-            `correct` instead of `top5`.
-        mixtures: manifest by (setting, test domain).
+            `correct` instead of `top5`, and only what comparisons are made of: classes that some
+            draw holds out, in domains that are tested.
+        mixtures: manifest by name of the mixture's folder.
         records: run.json by run.
         problems: what is damaged or absent although it should be there, one sentence each.
         wall_seconds: from the first start to the last finish; None where nothing finished.
@@ -124,7 +169,7 @@ class StudyResults:
     predictions: pl.DataFrame
     metrics: pl.DataFrame
     similarity: pl.DataFrame
-    mixtures: dict[tuple[str, str], dict[str, Any]]
+    mixtures: dict[str, dict[str, Any]]
     records: dict[str, dict[str, Any]]
     problems: tuple[str, ...]
     wall_seconds: float | None
@@ -140,7 +185,14 @@ def load_results(plan: StudyPlan, folder: Path) -> StudyResults:
     def collect(runs: list[PlannedRun], name: str, schema: Schema, read: Callable) -> pl.DataFrame:
         return _collect(folder, runs, name, schema, read, problems)
 
-    predictions = collect(done, "predictions.parquet", PREDICTIONS, _read_parquet)
+    compared = pl.col("domain").is_in(plan.test_domains) & pl.col("class_name").is_in(
+        sorted({name for held_out in plan.draws for name in held_out})
+    )
+
+    def read_compared(path: Path, schema: Schema) -> pl.DataFrame:
+        return _read_parquet(path, schema, compared)
+
+    predictions = collect(done, "predictions.parquet", PREDICTIONS, read_compared)
     records = {
         run.name: record
         for run in begun
@@ -176,16 +228,12 @@ def _run_table(plan: StudyPlan, states: dict[str, str]) -> pl.DataFrame:
         {
             "run": run.name,
             "setting": run.setting,
-            "test_domains": list(run.test_domains),
             "seed": run.seed,
             "state": states[run.name],
         }
         for run in plan.runs
     ]
-    schema = RUN_COLUMNS | {"test_domains": pl.List(pl.String), "state": pl.String}
-    return pl.DataFrame(rows, schema=["run", "setting", "test_domains", "seed", "state"]).cast(
-        schema  # type: ignore[arg-type]
-    )
+    return pl.DataFrame(rows, schema=RUN_COLUMNS | {"state": pl.String})
 
 
 def _collect(
@@ -215,8 +263,10 @@ def _collect(
     return pl.concat(parts)
 
 
-def _read_parquet(path: Path, schema: Schema) -> pl.DataFrame:
-    return pl.read_parquet(path, columns=list(schema)).cast(schema)  # type: ignore[arg-type]
+def _read_parquet(path: Path, schema: Schema, rows: pl.Expr | None = None) -> pl.DataFrame:
+    table = pl.scan_parquet(path, glob=False).select(*schema)
+    wanted = table if rows is None else table.filter(rows)
+    return wanted.cast(schema).collect()  # type: ignore[arg-type]
 
 
 def _read_lines(path: Path, schema: Schema) -> pl.DataFrame:
@@ -246,15 +296,11 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
 
 def _read_manifests(
     plan: StudyPlan, folder: Path, problems: list[str]
-) -> dict[tuple[str, str], dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Manifest of every mixture, once for all seeds."""
-    wanted = {
-        (run.setting, test_domain): (name, run.mixture_sha256)
-        for run in plan.runs
-        for test_domain, name in run.mixtures.items()
-    }
+    wanted = {name: run.mixture_sha256 for run in plan.runs for name in run.mixtures.values()}
     manifests = {}
-    for key, (name, sha256) in wanted.items():
+    for name, sha256 in wanted.items():
         manifest = _read_json(folder / "mixtures" / name / "manifest.json", problems)
         if manifest is None:
             continue
@@ -264,7 +310,7 @@ def _read_manifests(
         elif sha256 and manifest["sha256"] != sha256:
             problems.append(f"{name}/manifest.json is that of another mixture than the runs'")
         else:
-            manifests[key] = manifest
+            manifests[name] = manifest
     return manifests
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from analysis.report.study import StudyResults
-from analysis.report.tables import contrasts, missing_runs
+from analysis.report.contrasts import contrasts, over_draws
+from analysis.report.spread import FEWEST
+from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.tables import missing_runs
+from gen.runs import Target
 
 ALPHA = 0.05
+MOST_NAMED = 4
+"""runs that a sentence names"""
 MINUS = "\N{MINUS SIGN}"
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 SETTING_LABELS = {
@@ -28,8 +35,15 @@ ASKED = {
 
 
 def setting_label(setting: str) -> str:
-    """A setting's name for readers."""
-    return SETTING_LABELS.get(setting, setting.replace("_", " "))
+    """A setting's name for readers: `CG high diversity: held out 0.05`."""
+    named, _, variant = setting.partition("-")
+    label = SETTING_LABELS.get(named, named.replace("_", " "))
+    return f"{label}: {variant_label(setting)}" if variant else label
+
+
+def variant_label(setting: str) -> str:
+    """What a variant changes in the setting that its name begins with; empty for no variant."""
+    return setting.partition("-")[2].replace("_", " ")
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -42,6 +56,13 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", MINUS)
 
 
+def thousands(value: float) -> str:
+    """A number for an axis: 20k, 1.5M."""
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+
 OVERVIEW = {
     "diversity → unseen domain": "For domains never seen in training, adding other domains to "
     "natural images meant",
@@ -50,26 +71,37 @@ OVERVIEW = {
 }
 
 
-def overview(results: StudyResults) -> str:
-    """What diversity did for unseen domains and for unseen combinations, as one paragraph."""
-    table = contrasts(results).filter(split="test")
+def overview(results: StudyResults, table: pl.DataFrame) -> str:
+    """What diversity did for unseen domains and for unseen combinations, as one paragraph.
+
+    Args:
+        results: of the study.
+        table: `contrasts.contrasts` of it.
+    """
+    told = _told(results.plan, table)
     sentences = []
     for contrast, opening in OVERVIEW.items():
-        rows = table.filter(contrast=contrast).iter_rows(named=True)
+        rows = told.filter(contrast=contrast).iter_rows(named=True)
         parts = [f"for {row['test_domain']}, {_finding(results, row)}" for row in rows]
         if parts:
             sentences.append(f"{opening}, {'; '.join(parts)}.")
     return " ".join(sentences) or "This study has no pair of settings that compares diversity."
 
 
-def contrast_sentences(results: StudyResults) -> list[str]:
+def contrast_sentences(results: StudyResults, table: pl.DataFrame) -> list[str]:
     """One sentence per contrast and test domain, on the `test` split, grouped by test domain."""
-    table = contrasts(results).filter(split="test")
+    told = _told(results.plan, table)
     return [
         _sentence(results, row)
         for test_domain in results.plan.test_domains
-        for row in table.filter(test_domain=test_domain).iter_rows(named=True)
+        for row in told.filter(test_domain=test_domain).iter_rows(named=True)
     ]
+
+
+def _told(plan: StudyPlan, table: pl.DataFrame) -> pl.DataFrame:
+    """The differences that sentences tell: over draws where there are several."""
+    table = table.filter(split="test")
+    return over_draws(table) if len(plan.draws) > 1 else table
 
 
 def _sentence(results: StudyResults, row: dict) -> str:
@@ -79,13 +111,55 @@ def _sentence(results: StudyResults, row: dict) -> str:
 
 def _finding(results: StudyResults, row: dict) -> str:
     """A contrast in words, or why there is none."""
+    if "draws" in row:
+        return _finding_over_draws(results, row)
     if row["value"] is None:
-        runs = missing_runs(results, [row["baseline"], row["setting"]], row["test_domain"])
-        reason = f"not finished: {', '.join(runs)}" if runs else "no readable predictions"
-        return f"missing ({reason})"
+        return f"missing ({_reason(results, row, [row['draw']])})"
     change = f"{percent(row['accuracy_baseline'])} → {percent(row['accuracy_setting'])}"
     interval = f"95 % interval {points(row['lo'])} to {points(row['hi'])}"
     return f"{_verdict(row)} ({change}; {interval})"
+
+
+def _finding_over_draws(results: StudyResults, row: dict) -> str:
+    """A contrast over draws in words, with the draws that are missing and why."""
+    missing = [int(draw) for draw in row["missing_draws"].split(", ") if draw]
+    reason = _reason(results, row, missing)
+    if row["value"] is None:
+        return f"missing ({reason})"
+    parts = [f"{percent(row['accuracy_baseline'])} → {percent(row['accuracy_setting'])}"]
+    if row["draws"] > 1:
+        ends = f"{points(row['smallest'])} to {points(row['largest'])}"
+        parts.append(f"draws {ends}, sd {100 * row['sd']:.1f}")
+    if row["lo"] is not None:
+        parts.append(f"95 % interval over draws {points(row['lo'])} to {points(row['hi'])}")
+    if missing:
+        parts.append(f"missing: draw {row['missing_draws']}, {reason}")
+    return f"{_verdict_over_draws(row)} ({'; '.join(parts)})"
+
+
+def _verdict_over_draws(row: dict) -> str:
+    mean = f"the mean of {row['draws']} draws" if row["draws"] > 1 else "one draw"
+    if row["lo"] is None and row["draws"] >= FEWEST:
+        return f"{points(row['value'])} points in each of {row['draws']} draws"
+    if row["lo"] is None:
+        return f"{points(row['value'])} points in {mean}, too few for an interval over draws"
+    if row["lo"] <= 0 <= row["hi"]:
+        return f"no clear difference, {points(row['value'])} points in {mean}"
+    word = "gain" if row["value"] > 0 else "loss"
+    return f"a {word} of {100 * abs(row['value']):.1f} points in {mean}"
+
+
+def _reason(results: StudyResults, row: dict, draws: Sequence[int]) -> str:
+    """Why a contrast has no difference for these draws; the banner names every run."""
+    settings = [row["baseline"], row["setting"]]
+    targets = [Target(row["test_domain"], draw) for draw in draws]
+    found = dict.fromkeys(
+        name for target in targets for name in missing_runs(results, settings, target)
+    )
+    if not found:
+        return "no readable predictions"
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return f"not finished: {', '.join(list(found)[:MOST_NAMED])}{more}"
 
 
 def _verdict(row: dict) -> str:
@@ -118,11 +192,16 @@ def banner_lines(results: StudyResults) -> list[str]:
 
 def caveat(results: StudyResults) -> str:
     """What the intervals cover and what they do not."""
-    count = len(results.plan.seeds)
-    seeds = "one seed" if count == 1 else f"{count} seeds"
+    plan = results.plan
+    seeds = "one seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
+    held_out = f"{len(plan.draws[0])} held-out classes"
+    if len(plan.draws) == 1:
+        return (
+            f"Intervals are 95 % and cover the test samples only: {seeds}, one draw of {held_out}."
+        )
     return (
-        "Intervals are 95 % and cover the test samples only: "
-        f"{seeds}, one draw of {len(results.plan.held_out)} held-out classes."
+        "Intervals are 95 % and cover the test samples only, but for those over draws: "
+        f"{seeds}, {len(plan.draws)} draws of {held_out}."
     )
 
 
@@ -131,7 +210,7 @@ def summary_lines(results: StudyResults) -> list[str]:
     return [
         f"study {results.plan.name}: accuracy on held-out classes of each test domain",
         *banner_lines(results),
-        *(f"  {sentence}" for sentence in contrast_sentences(results)),
+        *(f"  {sentence}" for sentence in contrast_sentences(results, contrasts(results))),
         caveat(results),
     ]
 
@@ -141,12 +220,22 @@ def is_complete(results: StudyResults) -> bool:
     return bool((results.runs.get_column("state") == "done").all()) and not results.problems
 
 
-def seeds_note(table: pl.DataFrame) -> str:
-    """How several seeds enter figures and contrasts; empty for one seed."""
+def points_note(results: StudyResults, table: pl.DataFrame) -> str:
+    """How several draws and seeds enter figures and contrasts; empty for one of each.
+
+    Args:
+        results: of the study.
+        table: `contrasts.contrasts` of it.
+    """
     most = table["seeds"].max()
-    if not isinstance(most, int) or most < 2:
+    averaged = "in differences, a sample counts with the share of seeds that got it right."
+    many_seeds = isinstance(most, int) and most > 1
+    if len(results.plan.draws) > 1:
+        rest = f"; {averaged}" if many_seeds else "."
+        return f" Figures show a point per draw of held-out classes and seed{rest}"
+    if not many_seeds:
         return ""
     return (
-        " Figures show a point per seed (upper bounds: mean line, band over all intervals); in "
-        "differences, a sample counts with the share of seeds that got it right."
+        " Figures show a point per seed (upper bounds: mean line, band over all intervals); "
+        f"{averaged}"
     )

@@ -3,138 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import polars as pl
 
 from analysis.report.study import StudyResults
-from analysis.statistics import holm, paired_difference_interval
+from gen.runs import Target
 
-SPLITS = ("test", "test_unseen_drawing")
 CLASS_SETS = ("held_out", "seen")
 METRIC = "balanced_top1"
 STAGES = ("train", "evaluate", "analyze")
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A question that two settings answer together: what does `setting` add to `baseline`?"""
-
-    name: str
-    baseline: str
-    setting: str
-
-
-CONTRASTS = (
-    Contrast("diversity → unseen domain", "natural_only", "leave_out_domain"),
-    Contrast("diversity → unseen combinations", "cg_low_diversity", "cg_high_diversity"),
-    Contrast("seeing part of the domain", "leave_out_domain", "cg_high_diversity"),
-    Contrast("gap to the upper bound", "upper_bound_high", "cg_high_diversity"),
-)
-
-
 def headline(results: StudyResults) -> pl.DataFrame:
-    """Accuracy in the test domain: one row per test domain, setting, seed, split and class set.
+    """Accuracy in the test domain, by setting, draw, seed, split and class set.
 
-    Columns: `test_domain`, `setting`, `seed`, `split`, `classes` (`held_out` or `seen`), `run`,
-    `value`, `lo`, `hi`, `n`, `n_classes`, `chance`. Every planned row is there.
+    Columns: `test_domain`, `setting`, `draw`, `seed`, `split`, `classes` (`held_out` or `seen`),
+    `run`, `value`, `lo`, `hi`, `n`, `n_classes`, `chance`. Every planned row that the dataset has
+    test images for is there.
     """
+    plan = results.plan
+    keys = ["test_domain", "draw", "split", "classes"]
+    targets = product(plan.test_domains, range(len(plan.draws)), plan.splits, CLASS_SETS)
+    tested = [
+        (domain, draw, split, classes)
+        for domain, draw, split, classes in targets
+        if plan.is_tested(split, domain, plan.class_set(classes, draw))
+    ]
+    schema = {key: pl.Int64 if key == "draw" else pl.String for key in keys}
     expected = served(results).join(
-        pl.DataFrame(list(product(SPLITS, CLASS_SETS)), schema=["split", "classes"], orient="row"),
-        how="cross",
+        pl.DataFrame(tested, schema=schema, orient="row"),
+        on=["test_domain", "draw"],
+        how="inner",
+        maintain_order="left_right",
     )
-    scores = results.evaluation.filter(pl.col("metric") == METRIC).drop("setting", "seed", "metric")
-    keys = ["run", "split", "test_domain", "classes"]
-    joined = expected.join(
-        scores.rename({"domain": "test_domain"}), on=keys, how="left", maintain_order="left"
+    scores = results.evaluation.filter(metric=METRIC).drop("setting", "seed", "metric")
+    joined = expected.drop("mixture").join(
+        scores.rename({"domain": "test_domain"}),
+        on=["run", *keys],
+        how="left",
+        maintain_order="left",
     )
-    first = ["test_domain", "setting", "seed", "split", "classes", "run"]
+    first = ["test_domain", "setting", "draw", "seed", "split", "classes", "run"]
     return joined.select(*first, pl.exclude(*first))
 
 
 def served(results: StudyResults) -> pl.DataFrame:
-    """Which run answers for which (test domain, setting, seed), in the order of the plan."""
-    order = {"test_domain": results.plan.test_domains, "setting": results.plan.settings}
-    table = results.runs.explode("test_domains").rename({"test_domains": "test_domain"})
-    ranks = [pl.col(key).cast(pl.Enum(values)).to_physical() for key, values in order.items()]
-    return table.sort(*ranks, "seed").select("test_domain", "setting", "seed", "run")
+    """The grid: which run answers for which (test domain, setting, draw, seed), in its order.
 
-
-def contrasts(results: StudyResults) -> pl.DataFrame:
-    """Differences of accuracy on the held-out classes of the test domain, on the same samples.
-
-    Columns: `split`, `contrast`, `test_domain`, `baseline`, `setting`, their accuracies
-    `accuracy_baseline` and `accuracy_setting`, `value` (setting minus baseline), `lo`, `hi`, `p`,
-    `p_holm` (over all comparisons of the split), `n`, `n_classes`, `seeds` (averaged per sample).
+    Columns: `test_domain`, `setting`, `draw`, `seed`, `run`, `mixture` (name of its folder). What
+    a setting does not apply to has no row.
     """
-    settings = set(results.plan.settings)
-    known = [c for c in CONTRASTS if {c.baseline, c.setting} <= settings]
+    plan = results.plan
     rows = [
-        {
-            "split": split,
-            "contrast": contrast.name,
-            "test_domain": test_domain,
-            "baseline": contrast.baseline,
-            "setting": contrast.setting,
-        }
-        | _difference(results, contrast, test_domain, split)
-        for split, contrast, test_domain in product(SPLITS, known, results.plan.test_domains)
+        (*target, run.setting, run.seed, run.name, mixture)
+        for run in plan.runs
+        for target, mixture in run.mixtures.items()
     ]
-    table = pl.DataFrame(rows, schema=CONTRAST_COLUMNS, orient="row", infer_schema_length=None)
-    return table.with_columns(p_holm=_holm_by_split(table))
-
-
-CONTRAST_COLUMNS = {
-    **dict.fromkeys(["split", "contrast", "test_domain", "baseline", "setting"], pl.String),
-    **dict.fromkeys(
-        ["accuracy_baseline", "accuracy_setting", "value", "lo", "hi", "p", "p_holm"], pl.Float64
-    ),
-    **dict.fromkeys(["n", "n_classes", "seeds"], pl.Int64),
-}
-
-
-def _difference(results: StudyResults, contrast: Contrast, test_domain: str, split: str) -> dict:
-    baseline = _answers(results, contrast.baseline, test_domain, split)
-    setting = _answers(results, contrast.setting, test_domain, split)
-    pairs = baseline.join(setting, on=["seed", "id"], suffix="_setting").sort("id", "seed")
-    if pairs.is_empty():
-        return {}
-    mean = pl.col("correct", "correct_setting").mean()
-    samples = pairs.group_by("id", maintain_order=True).agg(pl.col("label").first(), mean)
-    difference = paired_difference_interval(
-        samples["correct"].to_numpy(),
-        samples["correct_setting"].to_numpy(),
-        samples["label"].to_numpy(),
-    )
-    levels = samples.group_by("label").agg(mean).select(mean)
-    return {
-        "accuracy_baseline": levels["correct"].mean(),
-        "accuracy_setting": levels["correct_setting"].mean(),
-        **{key: getattr(difference, key) for key in ("value", "lo", "hi", "p", "n", "n_classes")},
-        "seeds": pairs["seed"].n_unique(),
+    schema = {
+        **{"test_domain": pl.String, "draw": pl.Int64, "setting": pl.String, "seed": pl.Int64},
+        **{"run": pl.String, "mixture": pl.String},
     }
+    order = {"test_domain": plan.test_domains, "setting": plan.settings}
+    ranks = [pl.col(key).cast(pl.Enum(values)).to_physical() for key, values in order.items()]
+    table = pl.DataFrame(rows, schema=schema, orient="row").sort(*ranks, "draw", "seed")
+    return table.select("test_domain", "setting", "draw", "seed", "run", "mixture")
 
 
-def _answers(results: StudyResults, setting: str, test_domain: str, split: str) -> pl.DataFrame:
-    """`seed`, `id`, `label`, `correct` of a setting on the held-out classes of a test domain."""
-    runs = served(results).filter(setting=setting, test_domain=test_domain)["run"]
-    return results.predictions.filter(
-        pl.col("run").is_in(runs.to_list()),
-        pl.col("class_name").is_in(results.plan.held_out),
-        split=split,
-        domain=test_domain,
-    ).select("seed", "id", "label", pl.col("correct").cast(pl.Float64))
-
-
-def _holm_by_split(table: pl.DataFrame) -> pl.Series:
-    adjusted: list[float | None] = [None] * table.height
-    for split in SPLITS:
-        known = (table["split"] == split) & table["p"].is_not_null()
-        places = known.arg_true().to_list()
-        for place, p in zip(places, holm(table["p"].gather(places).to_list()), strict=True):
-            adjusted[place] = p
-    return pl.Series(adjusted, dtype=pl.Float64)
+def mixtures(results: StudyResults) -> pl.DataFrame:
+    """Every (test domain, setting, draw) of the grid and its `mixture`, in the grid's order."""
+    return served(results).drop("seed", "run").unique(maintain_order=True)
 
 
 def all_domains(results: StudyResults) -> pl.DataFrame:
@@ -142,13 +80,18 @@ def all_domains(results: StudyResults) -> pl.DataFrame:
 
     Columns: `run`, `setting`, `seed`, `split`, `domain`, `value`, `lo`, `hi`, `n`.
     """
+    plan = results.plan
+    tested = [
+        (split, domain)
+        for split, domain in product(plan.splits, plan.domains)
+        if plan.is_tested(split, domain, plan.classes)
+    ]
     expected = results.runs.select("run", "setting", "seed").join(
-        pl.DataFrame(
-            list(product(SPLITS, results.plan.domains)), schema=["split", "domain"], orient="row"
-        ),
+        pl.DataFrame(tested, schema=dict.fromkeys(["split", "domain"], pl.String), orient="row"),
         how="cross",
     )
-    scores = results.evaluation.filter(metric=METRIC, classes="all")
+    one_draw = pl.col("draw") == pl.col("draw").min().over("run")  # all say the same of all classes
+    scores = results.evaluation.filter(one_draw, metric=METRIC, classes="all")
     scores = scores.select("run", "split", "domain", "value", "lo", "hi", "n")
     return expected.join(scores, on=["run", "split", "domain"], how="left", maintain_order="left")
 
@@ -156,20 +99,25 @@ def all_domains(results: StudyResults) -> pl.DataFrame:
 def exposure_counts(results: StudyResults) -> pl.DataFrame:
     """Training samples of every (domain, class) cell of every mixture.
 
-    Columns: `test_domain`, `setting`, `domain`, `class_name`, `held_out` (is the class), `samples`.
+    Columns: `test_domain`, `setting`, `draw`, `domain`, `class_name`, `held_out` (is the class, in
+    that draw), `samples`.
     """
-    schema = ["test_domain", "setting", "domain", "class_name", "held_out", "samples"]
+    schema = {
+        **{"test_domain": pl.String, "setting": pl.String, "draw": pl.Int64, "domain": pl.String},
+        **{"class_name": pl.String, "held_out": pl.Boolean, "samples": pl.Int64},
+    }
     return pl.DataFrame(list(_cells(results)), schema=schema, orient="row")
 
 
 def _cells(results: StudyResults) -> Iterator[tuple]:
-    for test_domain, setting in product(results.plan.test_domains, results.plan.settings):
-        manifest = results.mixtures.get((setting, test_domain))
+    for test_domain, setting, draw, mixture in mixtures(results).iter_rows():
+        manifest = results.mixtures.get(mixture)
         if manifest is None:
             continue
+        held_out = set(results.plan.draws[draw])
         for domain, row in zip(manifest["domains"], manifest["realised"], strict=True):
             for name, count in zip(manifest["classes"], row, strict=True):
-                yield test_domain, setting, domain, name, name in results.plan.held_out, count
+                yield test_domain, setting, draw, domain, name, name in held_out, count
 
 
 def cost(results: StudyResults) -> pl.DataFrame:
@@ -200,22 +148,26 @@ def _float(value: float | None) -> float | None:
 
 
 def sharing(results: StudyResults) -> pl.DataFrame:
-    """Similarity per layer: pairs that include the test domain, and all other pairs.
+    """Similarity per run and layer: pairs that include the test domain, and all other pairs.
 
-    Means over pairs (and seeds). The interval is the mean of the pairs' intervals, as if their
-    errors were one: pairs share their classes and images.
+    Means over pairs. The interval is the mean of the pairs' intervals, as if their errors were
+    one: pairs share their classes and images.
 
-    Columns: `test_domain`, `setting`, `site`, `depth`, `pairs` (`with_test_domain`, `others`),
-    `value`, `lo`, `hi`, `chance`, `ceiling`, `n_pairs`, `seeds`.
+    Columns: `test_domain`, `setting`, `run`, `draw` (null where the run serves several), `seed`,
+    `site`, `depth`, `pairs` (`with_test_domain`, `others`), `value`, `lo`, `hi`, `chance`,
+    `ceiling`, `n_pairs`.
     """
     cka = results.similarity.filter(pl.col("value").is_finite(), measure="cka").drop(
         "setting", "seed"
     )
-    table = served(results).join(cka, on="run", how="inner", maintain_order="left")
+    named = ["test_domain", "setting", "run", "seed"]
+    draw = pl.when(pl.col("draw").n_unique() == 1).then(pl.col("draw").first())
+    runs = served(results).group_by(named, maintain_order=True).agg(draw.alias("draw"))
+    table = runs.join(cka, on="run", how="inner", maintain_order="left")
     is_test = (pl.col("domain_a") == pl.col("test_domain")) | (
         pl.col("domain_b") == pl.col("test_domain")
     )
-    keys = ["test_domain", "setting", "site", "depth", "pairs"]
+    keys = ["test_domain", "setting", "run", "draw", "seed", "site", "depth", "pairs"]
     pairs = pl.when(is_test).then(pl.lit("with_test_domain")).otherwise(pl.lit("others"))
     return (
         table.with_columns(pairs=pairs)
@@ -223,13 +175,12 @@ def sharing(results: StudyResults) -> pl.DataFrame:
         .agg(
             pl.col("value", "lo", "hi", "chance", "ceiling").mean(),
             n_pairs=pl.struct("domain_a", "domain_b").n_unique(),
-            seeds=pl.col("seed").n_unique(),
         )
     )
 
 
-def missing_runs(results: StudyResults, settings: Sequence[str], test_domain: str) -> list[str]:
-    """Runs of these settings for a test domain that are not finished."""
+def missing_runs(results: StudyResults, settings: Sequence[str], target: Target) -> list[str]:
+    """Runs of these settings for a target that are not finished."""
     states = dict(results.runs.select("run", "state").iter_rows())
-    runs = served(results).filter(pl.col("setting").is_in(settings), test_domain=test_domain)
+    runs = served(results).filter(pl.col("setting").is_in(settings), **target._asdict())
     return [run for run in runs["run"] if states[run] != "done"]

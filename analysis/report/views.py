@@ -7,11 +7,13 @@ from itertools import groupby
 
 import polars as pl
 
-from analysis.report.study import StudyResults
-from analysis.report.summary import MINUS, percent, points, setting_label
-from analysis.report.tables import CLASS_SETS, SPLITS, STAGES
+from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.summary import percent, setting_label
+from analysis.report.tables import STAGES, mixtures
 
 MISSING = "missing"
+NONE = "–"
+"""there is nothing to be missed"""
 SPLIT_LABELS = {"test": "new instances", "test_unseen_drawing": "unseen drawings"}
 CLASS_LABELS = {"held_out": "held-out classes", "seen": "seen classes"}
 
@@ -28,54 +30,35 @@ class View:
 
 def headline_view(table: pl.DataFrame) -> View:
     """`tables.headline` with a column per split and class set."""
-    cases = [(split, classes) for split in SPLITS for classes in CLASS_SETS]
-    many_seeds = table["seed"].n_unique() > 1
+    cases = table.select("split", "classes").unique(maintain_order=True).rows()
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
     rows = []
     for key, group in groupby(
-        table.iter_rows(named=True), lambda row: (row["test_domain"], row["setting"], row["seed"])
+        table.iter_rows(named=True),
+        lambda row: (row["test_domain"], row["setting"], row["draw"], row["seed"]),
     ):
-        test_domain, setting, seed = key
+        test_domain, setting, draw, seed = key
         cells = {(row["split"], row["classes"]): _score(row) for row in group}
         label = setting_label(setting) + (f" (seed {seed})" if many_seeds else "")
-        rows.append([test_domain, label, *(cells[case] for case in cases)])
+        names = [test_domain, label, *([str(draw)] if many_draws else [])]
+        rows.append([*names, *(cells.get(case, NONE) for case in cases)])
     columns = [f"{CLASS_LABELS[classes]}, {SPLIT_LABELS[split]}" for split, classes in cases]
-    caption = (
-        "Balanced top-1 accuracy in the test domain, with 95 % interval. New instances: drawings "
-        "by artists that training shows; unseen drawings: by artists that it never shows."
+    names = ["Test domain", "Setting", *(["Draw"] if many_draws else [])]
+    caption = "Balanced top-1 accuracy in the test domain, with 95 % interval." + _splits_note(
+        [split for split, _ in cases], rows
     )
-    return View(caption, ["Test domain", "Setting", *columns], rows, headers=2)
+    return View(caption, [*names, *columns], rows, headers=2)
 
 
-def contrasts_view(table: pl.DataFrame, split: str) -> View:
-    """`tables.contrasts` of one split."""
-    rows = [
-        [
-            row["contrast"],
-            row["test_domain"],
-            f"{setting_label(row['setting'])} {MINUS} {setting_label(row['baseline'])}",
-            *_contrast_cells(row),
-        ]
-        for row in table.filter(split=split).iter_rows(named=True)
-    ]
-    caption = (
-        f"Differences on the same test samples ({SPLIT_LABELS[split]}, held-out classes of the "
-        "test domain), in percentage points of balanced top-1 accuracy."
-    )
-    columns = ["Question", "Test domain", "Settings", "From → to", "Difference", "95 % interval"]
-    return View(caption, [*columns, "p", "p (Holm)", "Samples"], rows, headers=3)
-
-
-def _contrast_cells(row: dict) -> list[str]:
-    if row["value"] is None:
-        return [MISSING] * 6
-    return [
-        f"{percent(row['accuracy_baseline'])} → {percent(row['accuracy_setting'])}",
-        points(row["value"]),
-        f"{points(row['lo'])} to {points(row['hi'])}",
-        _p(row["p"]),
-        _p(row["p_holm"]),
-        str(row["n"]),
-    ]
+def _splits_note(splits: list[str], rows: list[list[str]]) -> str:
+    """What the columns of several test splits mean, and what a cell without images holds."""
+    note = ""
+    if len(set(splits)) > 1:
+        note = (
+            " New instances: drawings by artists that training shows; unseen drawings: by artists "
+            "that it never shows."
+        )
+    return note + (f" {NONE}: no such test images." if any(NONE in row for row in rows) else "")
 
 
 def all_domains_view(table: pl.DataFrame, results: StudyResults, split: str) -> View:
@@ -85,48 +68,58 @@ def all_domains_view(table: pl.DataFrame, results: StudyResults, split: str) -> 
     by_run = groupby(table.filter(split=split).iter_rows(named=True), lambda row: row["run"])
     for run, group in by_run:
         scores = {row["domain"]: row["value"] for row in group}
-        cells = [MISSING if scores[name] is None else percent(scores[name]) for name in domains]
+        cells = [_share(scores[name]) if name in scores else NONE for name in domains]
         rows.append([*labels[run], *cells])
     caption = f"Balanced top-1 accuracy on all classes of every domain ({SPLIT_LABELS[split]})."
     return View(caption, ["Setting", "Test domain", *domains], rows, headers=2)
 
 
 def _run_labels(results: StudyResults) -> dict[str, tuple[str, str]]:
-    """Setting and test domains of a run in words; the seed where there are several."""
-    many_seeds = len(results.plan.seeds) > 1
+    """Setting and test domains of a run in words; draw and seed where there are several."""
     return {
         run.name: (
-            setting_label(run.setting) + (f" (seed {run.seed})" if many_seeds else ""),
+            setting_label(run.setting) + _replicate(results.plan, run.draws, run.seed),
             run.test_domains[0] if len(run.test_domains) == 1 else "shared",
         )
         for run in results.plan.runs
     }
 
 
+def _replicate(plan: StudyPlan, draws: list[int], seed: int) -> str:
+    """Which of a plan's draws and seeds a run is of, in brackets; empty for one of each."""
+    words = []
+    if len(plan.draws) > 1:
+        several = "all draws" if len(draws) == len(plan.draws) else f"draws {_list(draws)}"
+        words.append(several if len(draws) > 1 else f"draw {draws[0]}")
+    if len(plan.seeds) > 1:
+        words.append(f"seed {seed}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def exposure_view(table: pl.DataFrame, results: StudyResults) -> View:
     """`tables.exposure_counts` summed per domain, seen and held-out classes."""
-    plan = results.plan
-    sums = table.group_by("test_domain", "setting", "domain", "held_out").agg(
-        pl.col("samples").sum()
-    )
-    found = {tuple(row[:4]): row[4] for row in sums.rows()}
+    domains, many_draws = results.plan.domains, len(results.plan.draws) > 1
+    keys = ["test_domain", "setting", "draw", "domain", "held_out"]
+    sums = {tuple(row[:5]): row[5] for row in table.group_by(keys).agg(pl.sum("samples")).rows()}
     rows = []
-    for test_domain in plan.test_domains:
-        for setting in plan.settings:
-            if (setting, test_domain) not in results.mixtures:
-                rows.append(
-                    [test_domain, setting_label(setting), *[MISSING] * (len(plan.domains) + 1)]
-                )
-                continue
-            counts = [
-                tuple(found.get((test_domain, setting, domain, flag), 0) for flag in (False, True))
-                for domain in plan.domains
-            ]
-            cells = [f"{_count(seen)} + {_count(held_out)}" for seen, held_out in counts]
-            total = _count(sum(map(sum, counts)))
-            rows.append([test_domain, setting_label(setting), *cells, total])
+    for test_domain, setting, draw, mixture in mixtures(results).iter_rows():
+        names = [test_domain, setting_label(setting), *([str(draw)] if many_draws else [])]
+        if mixture not in results.mixtures:
+            rows.append([*names, *[MISSING] * (len(domains) + 1)])
+            continue
+        counts = [
+            tuple(sums.get((test_domain, setting, draw, domain, flag), 0) for flag in (False, True))
+            for domain in domains
+        ]
+        cells = [f"{count(seen)} + {count(held_out)}" for seen, held_out in counts]
+        rows.append([*names, *cells, count(sum(map(sum, counts)))])
+    names = ["Test domain", "Setting", *(["Draw"] if many_draws else [])]
     caption = "Training samples of each mixture: of seen + of held-out classes."
-    return View(caption, ["Test domain", "Setting", *plan.domains, "All"], rows, headers=2)
+    return View(caption, [*names, *domains, "All"], rows, headers=2)
 
 
 def cost_view(table: pl.DataFrame, results: StudyResults) -> View:
@@ -137,8 +130,8 @@ def cost_view(table: pl.DataFrame, results: StudyResults) -> View:
             *labels[row["run"]],
             row["state"],
             *(_seconds(row[f"{stage}_seconds"]) for stage in STAGES),
-            _count(row["samples_seen"]),
-            _count(row["samples_per_second"]),
+            count(row["samples_seen"]),
+            count(row["samples_per_second"]),
         ]
         for row in table.iter_rows(named=True)
     ]
@@ -148,19 +141,44 @@ def cost_view(table: pl.DataFrame, results: StudyResults) -> View:
 
 
 def mixtures_view(results: StudyResults) -> View:
-    """Size and hashes of every mixture."""
+    """What every mixture is made of, its size and its hashes."""
+    many_draws = len(results.plan.draws) > 1
     rows = []
-    for test_domain in results.plan.test_domains:
-        for setting in results.plan.settings:
-            manifest = results.mixtures.get((setting, test_domain), {})
-            cells = [
-                _count(manifest.get("size")),
-                _hash(manifest.get("sha256")),
-                _hash(manifest.get("dataset_sha256")),
-            ]
-            rows.append([test_domain, setting_label(setting), *cells])
-    columns = ["Test domain", "Setting", "Samples", "Mixture sha256", "Dataset sha256"]
-    return View("Mixtures. Settings with equal hashes share one run.", columns, rows, headers=2)
+    for test_domain, setting, draw, mixture in mixtures(results).iter_rows():
+        manifest = results.mixtures.get(mixture, {})
+        names = [test_domain, setting_label(setting)]
+        names.append((manifest.get("rule") or {}).get("description") or MISSING)
+        cells = [
+            *([str(draw)] if many_draws else []),
+            _budget(manifest),
+            str(manifest.get("caption") or MISSING),
+            _base(manifest),
+            count(manifest.get("size")),
+            short_hash(manifest.get("sha256")),
+            short_hash(manifest.get("dataset_sha256")),
+        ]
+        rows.append([*names, *cells])
+    columns = ["Test domain", "Setting", "What it shows", *(["Draw"] if many_draws else [])]
+    columns += ["Budget", "Captions", "Base", "Samples", "Mixture sha256", "Dataset sha256"]
+    caption = "Mixtures. Settings with equal hashes share one run."
+    return View(caption, columns, rows, headers=3)
+
+
+def _budget(manifest: dict) -> str:
+    """Rule and size of a mixture's budget."""
+    budget = manifest.get("budget") or {}
+    if "rule" not in budget:
+        return MISSING
+    topped_up = ", topped up" if budget.get("top_up") else ""
+    return f"{budget['rule'].replace('_', ' ')}, {count(budget.get('size'))}{topped_up}"
+
+
+def _base(manifest: dict) -> str:
+    """Name and size of the image–caption data that a mixture holds all of."""
+    if "base" not in manifest:
+        return MISSING
+    base = manifest["base"]
+    return f"{base['name']}, {count(base['samples'])}" if base else "none"
 
 
 def provenance_view(results: StudyResults) -> View:
@@ -173,9 +191,9 @@ def provenance_view(results: StudyResults) -> View:
                 counts = values.setdefault(key, {})
                 counts[str(value)] = counts.get(str(value), 0) + 1
     rows = [
-        [key, value, str(count)]
+        [key, value, str(n_runs)]
         for key, counts in values.items()
-        for value, count in counts.items()
+        for value, n_runs in counts.items()
     ]
     return View("What the runs were made with.", ["What", "Value", "Runs"], rows)
 
@@ -193,17 +211,19 @@ def _score(row: dict) -> str:
     return f"{percent(row['value'])} ({100 * row['lo']:.1f} to {100 * row['hi']:.1f})"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _share(value: float | None) -> str:
+    return MISSING if value is None else percent(value)
 
 
 def _seconds(value: float | None) -> str:
     return MISSING if value is None else duration(value)
 
 
-def _count(value: float | None) -> str:
+def count(value: float | None) -> str:
+    """A number of things as a reader writes it: 12 345."""
     return MISSING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _hash(value: str | None) -> str:
+def short_hash(value: str | None) -> str:
+    """The beginning of a hash, which is enough to compare."""
     return MISSING if not value else value[:12]

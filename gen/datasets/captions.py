@@ -3,64 +3,110 @@
 As in Kempf et al. 2025: six patterns, two generic nouns and two nouns per domain, all equally
 likely, so that half of the captions name the domain; the full stop is dropped half of the time.
 The *aligned* captions take generic nouns only. One caption per image, fixed for all epochs.
+Two styles: the `published` patterns, and `short` ones for small models.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
+from gen.config import CaptionStyle
 from gen.randomness import generator
 from splits.errors import UserError
 
-NOUNS_FILE = Path(__file__).with_name("nouns.yaml")
-
-PATTERNS = (
-    "{noun} of a {name}",
-    "{noun} with a {name}",
-    "{noun} showing a {name}",
-    "a {name} in this {noun}",
-    "a {name} as {noun}",
-    "a {name}, {noun}",
-)
+CAPTIONS_FILE = Path(__file__).with_name("captions.yaml")
 
 
 @lru_cache
 def generic_nouns() -> tuple[str, ...]:
     """Nouns that fit any domain."""
-    return tuple(_nouns()["generic"])
+    return tuple(_file()["generic"])
 
 
 @lru_cache
-def domain_nouns(domain: str) -> tuple[str, ...]:
-    """Nouns that name `domain`."""
-    nouns = _nouns()["domains"]
-    if domain not in nouns:
+def patterns(style: CaptionStyle) -> tuple[str, ...]:
+    """The sentence patterns of a style, without full stop."""
+    return tuple(_file()["styles"][style.name]["patterns"])
+
+
+def domain_nouns(
+    domain: str, style: CaptionStyle, nouns: Mapping[str, Sequence[str]] | None = None
+) -> tuple[str, ...]:
+    """The two nouns that name `domain`.
+
+    Args:
+        domain: name of the domain.
+        style: whose nouns are known already.
+        nouns: those of a dataset's configuration, which go before.
+
+    Raises:
+        UserError: nobody knows them, or they are not two.
+    """
+    known = {**_file()["styles"][style.name]["domains"], **(nouns or {})}
+    if domain not in known:
         raise UserError(
             f"domain `{domain}` has no medium nouns for its captions",
-            expected=f"one of {', '.join(nouns)}",
-            where=str(NOUNS_FILE),
-            fix=f"add a line `{domain}: [noun, other noun]` under `domains:`",
+            expected=f"one of {', '.join(known)}",
+            where=str(CAPTIONS_FILE),
+            fix=f"name two words under `nouns:` in the dataset's configuration: "
+            f"`{domain}: [noun, other noun]`; or nouns.{domain}=[noun,other noun] on the "
+            "command line",
         )
-    return tuple(nouns[domain])
+    if len(set(known[domain])) != 2:
+        raise UserError(
+            f"domain `{domain}` has the nouns {list(known[domain])}", expected="two different words"
+        )
+    return tuple(known[domain])
 
 
-def caption(seed: int, sample_id: str, domain: str, class_name: str, *, aligned: bool) -> str:
-    """The caption of a sample: a pure function of the seed and its id."""
-    rng = generator(seed, "caption", aligned, sample_id)
-    nouns = generic_nouns() + (() if aligned else domain_nouns(domain))
-    pattern = PATTERNS[rng.integers(len(PATTERNS))]
-    sentence = pattern.format(noun=nouns[rng.integers(len(nouns))], name=class_name)
+def caption(
+    seed: int, sample_id: str, class_name: str, own: Sequence[str], style: CaptionStyle
+) -> str:
+    """The caption of a sample: a pure function of the arguments.
+
+    Args:
+        seed: of the dataset.
+        sample_id: of the sample.
+        class_name: what the image shows.
+        own: nouns that name its domain, see `domain_nouns`; none for an aligned caption.
+        style: of the sentences.
+    """
+    rng = generator(seed, "caption", not own, sample_id)
+    nouns = (*generic_nouns(), *own)
+    pattern = patterns(style)[rng.integers(len(patterns(style)))]
+    sentence = _sentence(pattern, nouns[rng.integers(len(nouns))], class_name)
     return sentence + "." * int(rng.integers(2))
 
 
-def prompts(class_name: str) -> list[str]:
+def captions(
+    seed: int, sample_id: str, class_name: str, own: Sequence[str], style: CaptionStyle
+) -> dict[str, str]:
+    """Both captions of a sample, by the name of their column."""
+    return {
+        "caption": caption(seed, sample_id, class_name, own, style),
+        "caption_aligned": caption(seed, sample_id, class_name, (), style),
+    }
+
+
+def prompts(class_name: str, style: CaptionStyle) -> list[str]:
     """All captions of a class that name no domain, without full stop: the zero-shot prompts."""
-    return [p.format(noun=noun, name=class_name) for p in PATTERNS for noun in generic_nouns()]
+    return [_sentence(p, noun, class_name) for p in patterns(style) for noun in generic_nouns()]
+
+
+def _sentence(pattern: str, noun: str, class_name: str) -> str:
+    return pattern.format(noun=noun, a_noun=_with_article(noun), name=class_name)
+
+
+def _with_article(noun: str) -> str:
+    if noun in _file()["without_article"]:
+        return noun
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
 @lru_cache
-def _nouns() -> dict:
-    return yaml.safe_load(NOUNS_FILE.read_text(encoding="utf-8"))
+def _file() -> dict:
+    return yaml.safe_load(CAPTIONS_FILE.read_text(encoding="utf-8"))

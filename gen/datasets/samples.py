@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from gen.config import CaptionStyle, DatasetKind, load_config
 from splits.errors import UserError
+from splits.settings import World
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PARTS = ("manifest.json", "samples.parquet")
 
 COLUMNS: dict[str, Any] = {
@@ -27,12 +31,14 @@ COLUMNS: dict[str, Any] = {
     "family": pl.String,
     "caption": pl.String,
     "caption_aligned": pl.String,
+    "position": pl.Int64,
     "shard": pl.String,
     "offset": pl.Int64,
     "size": pl.Int64,
     "width": pl.Int64,
     "height": pl.Int64,
     "sha256": pl.String,
+    "phash": pl.UInt64,
 }
 
 
@@ -43,24 +49,36 @@ class Dataset:
     Attributes:
         folder: where it is.
         manifest: content of its manifest.json.
-        samples: the sample table; docs/formats.md lists its columns.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    samples: pl.DataFrame
+
+    @cached_property
+    def samples(self) -> pl.DataFrame:
+        """The sample table, all of it in memory; docs/formats.md lists its columns."""
+        return self.scan().collect()
+
+    def scan(self) -> pl.LazyFrame:
+        """The sample table unread, for tables that do not fit the memory."""
+        return pl.scan_parquet(self.folder / "samples.parquet", glob=False)
 
     @property
     def name(self) -> str:
         return str(self.manifest["config"]["name"])
 
     @property
+    def is_base(self) -> bool:
+        """Whether it holds image-caption pairs without classes."""
+        return not self.classes
+
+    @property
     def domains(self) -> tuple[str, ...]:
-        return tuple(self.manifest["config"]["domains"])
+        return tuple(self.manifest["domains"])
 
     @property
     def natural(self) -> str:
-        return str(self.manifest["config"]["natural"])
+        return str(self.manifest["natural"])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,13 +86,24 @@ class Dataset:
         return tuple(self.manifest["classes"])
 
     @property
+    def world(self) -> World:
+        """Domains and classes, as settings need them (not of a base)."""
+        trim_order = tuple(self.manifest["config"].get("trim_order", ()))
+        return World(self.domains, self.classes, self.natural, trim_order)
+
+    @property
     def super_categories(self) -> dict[str, str]:
-        """Super-category of every class."""
-        rows = self.samples.select("class_name", "super_category").unique()
-        return dict(rows.sort("class_name").iter_rows())
+        """Super-category of every class; "" where nobody gave any."""
+        return dict(self.manifest["super_categories"])
+
+    @property
+    def caption_style(self) -> CaptionStyle:
+        """The patterns of its captions."""
+        return CaptionStyle[self.manifest["config"].get("captions", CaptionStyle.short.name)]
 
     @property
     def pixels(self) -> int:
+        """Height and width of an image as models see it."""
         return int(self.manifest["config"]["pixels"])
 
     @property
@@ -91,43 +120,56 @@ class Dataset:
 def load_dataset(name: str, data: Path) -> Dataset:
     """Load the dataset `data/name`.
 
+    The table of a base is not read: only the number of its rows is compared with the manifest
+    (`verify_dataset` checks all of it).
+
     Raises:
         UserError: it is not there, not complete, or its table does not fit its manifest.
     """
     folder = data / name
     if folder.is_dir() and not all((folder / part).is_file() for part in PARTS):
-        raise _broken(
-            folder, f"dataset `{name}` is not whole: {' or '.join(PARTS)} is missing", name
-        )
+        raise _broken(folder, f"dataset `{name}` is not whole: {' or '.join(PARTS)} is missing")
     if not folder.is_dir():
         raise UserError(
-            f"dataset `{name}` is not built",
-            where=str(folder),
-            fix=f"clipgen dataset build {name}"
-            + ("" if str(data) == "data" else f" --data {data}"),
+            f"dataset `{name}` is not built", where=str(folder), fix=making_command(name, data)
         )
     try:
         manifest = dict(json.loads((folder / PARTS[0]).read_text(encoding="utf-8")))
-        samples = pl.read_parquet(folder / PARTS[1])
-    except (ValueError, TypeError, pl.exceptions.PolarsError, OSError) as error:
-        raise _broken(folder, f"the dataset's tables are not readable ({error})", name) from None
-    if manifest.get("schema_version") != SCHEMA_VERSION or samples.schema != pl.Schema(COLUMNS):
-        raise _broken(folder, "the dataset was written by another version of clipgen", name)
-    if table_sha256(samples) != manifest.get("sha256"):
-        raise _broken(folder, "samples.parquet does not fit manifest.json", name)
-    return Dataset(folder, manifest, samples)
+        table = pq.ParquetFile(folder / PARTS[1])
+        schema, rows = pl.read_parquet_schema(folder / PARTS[1]), table.metadata.num_rows
+        if manifest.get("schema_version") != SCHEMA_VERSION or schema != COLUMNS:
+            raise _broken(folder, "the dataset was written by another version of clipgen")
+        dataset = Dataset(folder, manifest)
+        if rows != manifest["samples"] or not (dataset.is_base or _fits(dataset)):
+            raise _broken(folder, "samples.parquet does not fit manifest.json")
+    except (ValueError, TypeError, KeyError, pl.exceptions.PolarsError, OSError) as error:
+        raise _broken(folder, f"the dataset's tables are not readable ({error})") from None
+    return dataset
 
 
-def table_sha256(samples: pl.DataFrame) -> str:
-    """Hash of what a model can see of a dataset: ids, captions and image hashes, in order."""
+def table_sha256(path: Path) -> str:
+    """Hash of what a model can see of a dataset: ids, captions and image hashes, in order.
+
+    Args:
+        path: a sample table as Parquet; it is read in batches.
+    """
     columns = ["id", "split", "domain", "class_name", "caption", "caption_aligned", "sha256"]
-    lines = samples.select(pl.concat_str(columns, separator="\t")).to_series()
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest, separator = hashlib.sha256(), ""
+    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        rows = pl.DataFrame(batch)
+        lines = rows.select(pl.concat_str(columns, separator="\t")).to_series()
+        digest.update((separator + "\n".join(lines)).encode())
+        separator = "\n"
+    return digest.hexdigest()
+
+
+def _fits(dataset: Dataset) -> bool:
+    return table_sha256(dataset.folder / PARTS[1]) == dataset.sha256
 
 
 def verify_dataset(dataset: Dataset) -> list[str]:
     """Compare every shard with the manifest and every image with the table; list what is wrong."""
-    problems = []
+    problems = [] if _fits(dataset) else ["samples.parquet has changed: it is not the manifest's"]
     for shard in dataset.manifest["shards"]:
         path = dataset.folder / "shards" / shard["name"]
         if not path.is_file():
@@ -138,22 +180,42 @@ def verify_dataset(dataset: Dataset) -> list[str]:
             problems.append(f"{path} has {len(content)} bytes, not {shard['bytes']}")
         elif hashlib.sha256(content).hexdigest() != shard["sha256"]:
             problems.append(f"{path} has changed: its sha256 is not the manifest's")
-            problems += _changed_images(dataset.samples, shard["name"], content)
+            problems += _changed_images(dataset, shard["name"], content)
     return problems
 
 
-def _changed_images(samples: pl.DataFrame, shard: str, content: bytes) -> list[str]:
-    rows = samples.filter(pl.col("shard") == shard).select("id", "offset", "size", "sha256")
+def _changed_images(dataset: Dataset, shard: str, content: bytes) -> list[str]:
+    rows = dataset.scan().filter(pl.col("shard") == shard)
+    places = rows.select("id", "offset", "size", "sha256").collect()
     return [
         f"image `{name}` in {shard} has changed"
-        for name, offset, size, expected in rows.iter_rows()
+        for name, offset, size, expected in places.iter_rows()
         if hashlib.sha256(content[offset : offset + size]).hexdigest() != expected
     ]
 
 
-def _broken(folder: Path, found: str, name: str) -> UserError:
-    return UserError(
-        found,
-        where=str(folder),
-        fix=f"delete {folder} and run: clipgen dataset build {name}",
-    )
+def _broken(folder: Path, found: str) -> UserError:
+    command = making_command(folder.name, folder.parent)
+    return UserError(found, where=str(folder), fix=f"delete {folder} and run: {command}")
+
+
+def making_command(name: str, data: Path) -> str:
+    """The command that makes the dataset `data/name`."""
+    rendered = _kind(name, data) is DatasetKind.icons
+    verb, source = ("build", "") if rendered else ("import", " --from DIR")
+    place = "" if str(data) == "data" else f" --data {data}"
+    return f"clipgen dataset {verb} {name}{source}{place}"
+
+
+def _kind(name: str, data: Path) -> DatasetKind:
+    """The kind of a dataset, as its manifest or else its configuration has it."""
+    try:
+        manifest = json.loads((data / name / PARTS[0]).read_text(encoding="utf-8"))
+        return DatasetKind[manifest["config"]["kind"]]
+    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
+        pass
+    try:
+        kind: DatasetKind = load_config("datasets", name).kind
+        return kind
+    except UserError:  # nobody knows; `build` knows the names that are nearest
+        return DatasetKind.icons

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from webdataset import TarWriter
 
+from gen.datasets.images import square
 from splits.errors import UserError
 from splits.files import replacing
 
@@ -41,33 +42,35 @@ def encode_png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
 
 
-def read_images(folder: Path, samples: pl.DataFrame) -> np.ndarray:
-    """Decode the images of `samples`, in their order.
+def read_images(folder: Path, samples: pl.DataFrame, pixels: int) -> np.ndarray:
+    """Decode the images of `samples`, in their order, as models see them.
 
     Args:
         folder: the dataset's folder.
         samples: rows of the sample table (`id`, `shard`, `offset`, `size`, `height`, `width`).
+        pixels: P, height and width of the result. Of an image of another size it is the centre
+            square, resized; an image of that size stays as it is.
 
     Returns:
-        uint8 RGB, shape [N, H, W, 3].
+        uint8 RGB, shape [N, P, P, 3].
 
     Raises:
         UserError: a shard is missing or an image in it is damaged.
     """
-    height, width = samples["height"][0], samples["width"][0]
-    images = np.empty((samples.height, height, width, 3), dtype=np.uint8)
-    rows = samples.select("id", "shard", "offset", "size").with_row_index("row")
+    images = np.empty((samples.height, pixels, pixels, 3), dtype=np.uint8)
+    rows = samples.select("id", "shard", "offset", "size", "height", "width").with_row_index("row")
     for (shard,), part in rows.group_by("shard", maintain_order=True):
         path = folder / "shards" / str(shard)
         if not path.is_file() or not path.stat().st_size:
             raise _damaged(f"shard {path} is {'empty' if path.is_file() else 'missing'}")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
-            for row, name, _, offset, size in part.iter_rows():
-                images[row] = _decode(tar[offset : offset + size], name, path, (height, width))
+            for row, name, _, offset, size, *shape in part.iter_rows():
+                image = _decode(tar[offset : offset + size], name, path, tuple(shape))
+                images[row] = square(image, pixels)
     return images
 
 
-def _decode(data: bytes, name: str, path: Path, shape: tuple[int, int]) -> np.ndarray:
+def _decode(data: bytes, name: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None or image.shape[:2] != shape:
         raise _damaged(f"image `{name}` in {path} is damaged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,14 +10,26 @@ import polars as pl
 from gen.evaluation.metrics import Estimate, balanced_accuracy, plain_accuracy
 
 
-def score(predictions: pl.DataFrame, held_out: Sequence[str], classes: int) -> pl.DataFrame:
+def score(
+    predictions: pl.DataFrame, draws: Mapping[int, Sequence[str]], classes: int
+) -> pl.DataFrame:
     """The long table of a run's scores (docs/formats.md: evaluation.parquet).
 
     Args:
         predictions: table of `gen.evaluation.zero_shot.predict`.
-        held_out: names of the held-out classes.
+        draws: names of the held-out classes of every draw that the run is tested on.
         classes: number of classes that a prediction chose from.
     """
+    tables = [
+        _score_draw(predictions, held_out, classes).select(pl.lit(draw).alias("draw"), pl.all())
+        for draw, held_out in sorted(draws.items())
+    ]
+    return pl.concat(tables).with_columns(pl.col("draw").cast(pl.Int64))
+
+
+def _score_draw(
+    predictions: pl.DataFrame, held_out: Sequence[str], classes: int
+) -> pl.DataFrame:
     is_held_out = pl.col("class_name").is_in(list(held_out))
     rows = []
     for (split, domain), group in predictions.group_by("split", "domain", maintain_order=True):

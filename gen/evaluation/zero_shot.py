@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from torch.nn.functional import normalize
 
+from gen.config import CaptionStyle
 from gen.datasets.captions import prompts
 from gen.evaluation.embed import embed_images, embed_texts
 from gen.models.vocabulary import Vocabulary
@@ -26,7 +27,11 @@ TOP = 5
 
 
 def class_embeddings(
-    model: CLIP, classes: Sequence[str], vocabulary: Vocabulary, device: torch.device
+    model: CLIP,
+    classes: Sequence[str],
+    style: CaptionStyle,
+    vocabulary: Vocabulary,
+    device: torch.device,
 ) -> torch.Tensor:
     """One embedding per class: the normalised mean of its prompts' normalised embeddings.
 
@@ -35,7 +40,7 @@ def class_embeddings(
     Returns:
         float32, shape [C, E].
     """
-    texts = [prompts(name) for name in classes]
+    texts = [prompts(name, style) for name in classes]
     tokens = vocabulary.encode([text for group in texts for text in group])
     embeddings = embed_texts(model, tokens, device)
     return normalize(embeddings.unflatten(0, (len(texts), -1)).mean(dim=1), dim=-1)
@@ -46,6 +51,7 @@ def predict(
     images: np.ndarray,
     samples: pl.DataFrame,
     classes: Sequence[str],
+    style: CaptionStyle,
     vocabulary: Vocabulary,
     device: torch.device,
 ) -> pl.DataFrame:
@@ -56,6 +62,7 @@ def predict(
         images: uint8, shape [N, H, W, 3].
         samples: their rows of the sample table.
         classes: class names, in the order of their ids.
+        style: patterns of the prompts, which are those of the captions.
         vocabulary: the model's vocabulary.
         device: where to compute.
 
@@ -63,7 +70,7 @@ def predict(
         `id`, `split`, `domain`, `class_name`, `label`, `top5` (class ids, best first) and
         `scores` (their cosines).
     """
-    heads = class_embeddings(model, classes, vocabulary, device)
+    heads = class_embeddings(model, classes, style, vocabulary, device)
     cosines = embed_images(model, images, device) @ heads.T
     best = cosines.topk(min(TOP, len(classes)), dim=1)
     return samples.select("id", "split", "domain", "class_name", label="class_id").with_columns(

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from analysis.report import tables
-from analysis.report.figures import headline_figure, svg_text
+from analysis.report.accuracy_figures import headline_figure
+from analysis.report.contrasts import CONTRASTS, contrasts
+from analysis.report.figures import svg_text
 from analysis.report.page import write_report
 from analysis.report.study import load_results
 from analysis.report.summary import banner_lines, is_complete, overview, summary_lines
@@ -45,10 +47,10 @@ def test_the_headline_holds_the_planted_accuracies(planted_study):
 
 
 def test_contrasts_are_the_planted_differences(planted_study):
-    table = tables.contrasts(load(planted_study)).filter(split="test")
+    table = contrasts(load(planted_study)).filter(split="test")
     found = {(row["contrast"], row["test_domain"]): row for row in table.iter_rows(named=True)}
     assert len(found) == table.height == 8
-    for contrast in tables.CONTRASTS:
+    for contrast in CONTRASTS:
         for test_domain in planted_study.plan.test_domains:
             row = found[contrast.name, test_domain]
             before = planted_study.right[contrast.baseline][test_domain] / 10
@@ -99,7 +101,8 @@ def test_unequal_compute_is_noticed(planted_study):
 
 
 def test_the_overview_says_gain_and_no_clear_difference(planted_study):
-    text = overview(load(planted_study))
+    results = load(planted_study)
+    text = overview(results, contrasts(results))
     assert "for quickdraw, a gain of 30.0 points" in text
     assert "for clipart, no clear difference" in text
 
@@ -139,7 +142,7 @@ def test_truncated_pieces_are_named_and_the_rest_renders(planted_study, tmp_path
     for piece in [*(f"{name}/{piece}" for piece in pieces), "natural_only.clipart/manifest.json"]:
         assert any(piece in problem for problem in results.problems)
         assert piece in page
-    whole = tables.contrasts(results).filter(test_domain="quickdraw")
+    whole = contrasts(results).filter(test_domain="quickdraw")
     assert whole["value"].null_count() == 0
 
 
@@ -172,9 +175,11 @@ def test_seeds_are_shown_one_by_one_and_averaged_per_sample_in_contrasts(planted
         shutil.copytree(folder / run.name, folder / copy.name)
     results = load_results(replace(plan, seeds=(0, 1), runs=(*plan.runs, *again)), folder)
     assert tables.headline(results).height == 2 * tables.headline(load(planted_study)).height
-    twice, once = tables.contrasts(results), tables.contrasts(load(planted_study))
-    assert twice.drop("seeds").equals(once.drop("seeds"))
+    twice, once = contrasts(results), contrasts(load(planted_study))
+    of_seeds = ["seeds", "seed_smallest", "seed_largest", "seed_sd"]
+    assert twice.drop(of_seeds).equals(once.drop(of_seeds))
     assert twice["seeds"].unique().to_list() == [2]
+    assert twice["seed_sd"].unique().to_list() == [0]
 
 
 def test_a_torn_last_line_of_metrics_is_no_damage_but_a_torn_middle_is(planted_study):

@@ -10,7 +10,7 @@ import webdataset
 from gen.datasets.shards import encode_png, read_images, write_shard
 from splits.errors import UserError
 
-IMAGES = np.random.default_rng(0).integers(0, 256, size=(6, 8, 12, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, size=(6, 8, 8, 3), dtype=np.uint8)
 IDS = [f"sample_{number}" for number in range(len(IMAGES))]
 
 
@@ -31,16 +31,16 @@ def write(folder):
     rows = []
     for name, numbers in (("a.tar", (0, 1, 2)), ("b.tar", (3, 4, 5))):
         places = write_shard(folder / "shards" / name, members(numbers))
-        rows += [(IDS[number], name, *places[f"{IDS[number]}.png"], 8, 12) for number in numbers]
+        rows += [(IDS[number], name, *places[f"{IDS[number]}.png"], 8, 8) for number in numbers]
     columns = ["id", "shard", "offset", "size", "height", "width"]
     return pl.DataFrame(rows, columns, orient="row")
 
 
 def test_images_come_back_as_they_were_in_the_order_asked_for(tmp_path):
     table = write(tmp_path)
-    assert (read_images(tmp_path, table) == IMAGES).all()
+    assert (read_images(tmp_path, table, 8) == IMAGES).all()
     order = [4, 0, 5, 2, 4]
-    assert (read_images(tmp_path, table[order]) == IMAGES[order]).all()
+    assert (read_images(tmp_path, table[order], 8) == IMAGES[order]).all()
 
 
 def test_webdataset_reads_the_same_images_captions_and_classes(tmp_path):
@@ -77,8 +77,8 @@ def test_a_missing_shard_is_named(tmp_path):
     table = write(tmp_path)
     (tmp_path / "shards" / "b.tar").unlink()
     with pytest.raises(UserError, match=r"shards/b\.tar is missing(?s:.*)clipgen dataset verify"):
-        read_images(tmp_path, table)
-    assert (read_images(tmp_path, table[:3]) == IMAGES[:3]).all()
+        read_images(tmp_path, table, 8)
+    assert (read_images(tmp_path, table[:3], 8) == IMAGES[:3]).all()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
@@ -88,17 +88,17 @@ def test_an_image_that_a_truncated_shard_has_lost_is_named(tmp_path, share):
     end = table["offset"][3] + table["size"][3]  # of the shard's first image
     path.write_bytes(path.read_bytes()[: int(share * end)])
     with pytest.raises(UserError, match=rf"`{IDS[3]}` in .*b\.tar is damaged"):
-        read_images(tmp_path, table)
+        read_images(tmp_path, table, 8)
 
 
 def test_an_empty_shard_is_named(tmp_path):
     table = write(tmp_path)
     (tmp_path / "shards" / "b.tar").write_bytes(b"")
     with pytest.raises(UserError, match=r"shards/b\.tar is empty"):
-        read_images(tmp_path, table)
+        read_images(tmp_path, table, 8)
 
 
 def test_an_image_of_another_size_is_named(tmp_path):
     table = write(tmp_path).with_columns(width=pl.lit(11))
     with pytest.raises(UserError, match=rf"`{IDS[0]}` in .*a\.tar is damaged"):
-        read_images(tmp_path, table)
+        read_images(tmp_path, table, 8)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gen.config import load_config
+from gen.config import CaptionStyle, load_config
 from gen.datasets.captions import prompts
 from gen.evaluation.embed import BATCH, embed_images, embed_texts
 from gen.evaluation.zero_shot import class_embeddings, predict
@@ -16,7 +16,8 @@ from gen.models.clip import build_clip
 from gen.models.vocabulary import build_vocabulary
 
 CLASSES = ("axe", "bed", "cat", "dog", "ear", "fox")
-VOCABULARY = build_vocabulary([text for name in CLASSES for text in prompts(name)])
+STYLE = CaptionStyle.short
+VOCABULARY = build_vocabulary([text for name in CLASSES for text in prompts(name, STYLE)])
 WORDS = {int(row[1]): i for i, row in enumerate(VOCABULARY.encode(CLASSES))}
 """class of each class name's token"""
 
@@ -55,14 +56,14 @@ def table(labels):
 
 def test_planted_embeddings_give_the_planted_predictions():
     axes = [3, 0, 5, 2, 2, 1]
-    found = predict(Planted(), images(axes), table([0] * 6), CLASSES, VOCABULARY, CPU)
+    found = predict(Planted(), images(axes), table([0] * 6), CLASSES, STYLE, VOCABULARY, CPU)
     expected = [[(axis + rank) % 6 for rank in range(5)] for axis in axes]
     assert found["top5"].to_list() == expected
 
 
 def test_predictions_have_the_promised_columns_in_the_order_of_the_samples():
     samples = table([4, 1, 0])
-    found = predict(Planted(), images([4, 1, 0]), samples, CLASSES, VOCABULARY, CPU)
+    found = predict(Planted(), images([4, 1, 0]), samples, CLASSES, STYLE, VOCABULARY, CPU)
     assert found.columns == ["id", "split", "domain", "class_name", "label", "top5", "scores"]
     assert found["id"].to_list() == ["id0", "id1", "id2"]
     assert found["label"].to_list() == [4, 1, 0]
@@ -71,23 +72,23 @@ def test_predictions_have_the_promised_columns_in_the_order_of_the_samples():
 
 def test_scores_are_cosines_best_first():
     shown = images([4, 1])
-    found = predict(Planted(), shown, table([4, 1]), CLASSES, VOCABULARY, CPU)
-    heads = class_embeddings(Planted(), CLASSES, VOCABULARY, CPU)
+    found = predict(Planted(), shown, table([4, 1]), CLASSES, STYLE, VOCABULARY, CPU)
+    heads = class_embeddings(Planted(), CLASSES, STYLE, VOCABULARY, CPU)
     cosines = np.sort((embed_images(Planted(), shown, CPU) @ heads.T).numpy())[:, :0:-1]
     assert np.allclose(np.stack(found["scores"].to_list()), cosines, atol=1e-6)
     assert cosines.max() <= 1
 
 
 def test_with_few_classes_all_are_ranked():
-    found = predict(Planted(), images([1]), table([1]), CLASSES[:3], VOCABULARY, CPU)
+    found = predict(Planted(), images([1]), table([1]), CLASSES[:3], STYLE, VOCABULARY, CPU)
     assert sorted(found["top5"][0]) == [0, 1, 2]
 
 
 def test_a_class_embeds_as_the_normalised_mean_of_its_normalised_prompts():
     model = Planted()
-    heads = class_embeddings(model, CLASSES, VOCABULARY, CPU)
+    heads = class_embeddings(model, CLASSES, STYLE, VOCABULARY, CPU)
     for name, head in zip(CLASSES, heads, strict=True):
-        texts = model.encode_text(VOCABULARY.encode(prompts(name))).numpy()
+        texts = model.encode_text(VOCABULARY.encode(prompts(name, STYLE))).numpy()
         mean = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).mean(axis=0)
         assert np.allclose(head, mean / np.linalg.norm(mean), atol=1e-6)
         plain = texts.mean(axis=0)  # another vector, as the prompts are of unequal lengths
@@ -105,7 +106,7 @@ def test_embeddings_are_of_length_one_and_do_not_depend_on_the_batch(model):
     assert torch.allclose(together.norm(dim=1), torch.ones(BATCH + 2))
     for part in (slice(0, 1), slice(BATCH - 1, BATCH + 2)):
         assert torch.allclose(embed_images(model, shown[part], CPU), together[part], atol=1e-5)
-    texts = embed_texts(model, VOCABULARY.encode(prompts("cat")), CPU)
+    texts = embed_texts(model, VOCABULARY.encode(prompts("cat", STYLE)), CPU)
     assert torch.allclose(texts.norm(dim=1), torch.ones(len(texts)))
 
 

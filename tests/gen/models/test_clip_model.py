@@ -6,13 +6,13 @@ import open_clip
 import pytest
 import torch
 
-from gen.config import load_config
+from gen.config import CaptionStyle, load_config
 from gen.datasets.captions import prompts
 from gen.models.clip import build_clip, normalise
 from gen.models.vocabulary import build_vocabulary
 from splits.errors import UserError
 
-TEXTS = [*prompts("cat"), *prompts("traffic light")]
+TEXTS = [text for name in ("cat", "traffic light") for text in prompts(name, CaptionStyle.short)]
 VOCABULARY = build_vocabulary(TEXTS)
 PIXELS = 32
 CLIP_TOKENS = 49408

@@ -6,16 +6,18 @@ import numpy as np
 import open_clip
 import pytest
 
-from gen.datasets.captions import caption, prompts
+from gen.config import CaptionStyle
+from gen.datasets.captions import caption, domain_nouns, prompts
 from gen.datasets.icons.domains import DOMAINS
 from gen.models.vocabulary import build_vocabulary
 from splits.errors import UserError
 
+STYLE = CaptionStyle.short
 CLASSES = ("cat", "traffic light", "ice cream")
 TEXTS = sorted(
-    {text for name in CLASSES for text in prompts(name)}
+    {text for name in CLASSES for text in prompts(name, STYLE)}
     | {
-        caption(0, str(number), domain, name, aligned=False)
+        caption(0, str(number), name, domain_nouns(domain, STYLE), STYLE)
         for domain in DOMAINS
         for name in CLASSES
         for number in range(30)

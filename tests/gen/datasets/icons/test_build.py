@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from gen.config import load_config
-from gen.datasets.icons import build as build_module
 from gen.datasets.icons.build import (
     SPLITS,
+    _plan,
     build_icons,
     drawings_of,
     plan_shards,
@@ -22,12 +22,17 @@ from gen.datasets.icons.build import (
     select_classes,
 )
 from gen.datasets.icons.drawings import load_classes
+from gen.datasets.images import phash
+from gen.datasets.packing import building_folder, enter, rows_of
 from gen.datasets.samples import COLUMNS, load_dataset, verify_dataset
 from gen.datasets.shards import read_images
 from splits.errors import UserError
 
 NAME = "tiny"
 SMALL = ["classes=4", "domains=[real,sketch]", "train=3", "test=2", "test_unseen_drawing=1"]
+TABLE_SHA256 = "90809935ab11da0c34e732e2fb6f24ec868421a5a165db348a91f04c657c7881"
+SHARD_SHA256 = "f340a1e939cbe8c3a18a991c59c0e4896962a7dae5ee81099363de39aede5a2e"
+"""of the dataset below, as they were before other kinds of dataset came"""
 
 
 def config(*overrides):
@@ -112,9 +117,17 @@ def test_every_image_is_the_one_that_its_row_describes(data):
         with (dataset.folder / "shards" / row["shard"]).open("rb") as shard:
             shard.seek(row["offset"])
             assert hashlib.sha256(shard.read(row["size"])).hexdigest() == row["sha256"]
-    images = read_images(dataset.folder, dataset.samples)
+    images = read_images(dataset.folder, dataset.samples, dataset.pixels)
     assert images.shape == (dataset.samples.height, 32, 32, 3)
     assert images.std(axis=(1, 2, 3)).min() > 5  # none is blank
+    assert dataset.samples["phash"].to_list() == phash(list(images)).tolist()
+
+
+def test_the_bytes_are_those_of_the_first_version_of_the_generator(data):
+    manifest = load_dataset(NAME, data).manifest
+    assert manifest["sha256"] == TABLE_SHA256
+    shards = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
+    assert shards["train-sketch-0000.tar"] == SHARD_SHA256
 
 
 def test_the_manifest_says_where_all_comes_from(data):
@@ -198,14 +211,15 @@ def test_a_build_again_does_nothing(data):
 
 
 def test_a_half_built_folder_continued_by_two_processes_gives_the_same_bytes(data, tmp_path):
-    settings, building = config(), tmp_path / f".{NAME}.building"
+    settings, building = config(), building_folder(tmp_path / NAME)
     classes = select_classes(settings)
-    build_module._enter(building, build_module._plan(settings, classes))
+    enter(building, _plan(settings, classes))
     absent, without_rows = "test-real-0000", "train-sketch-0000"
     for shard in plan_shards(settings, [item.name for item in classes]):
         if shard.name != absent:
             render_shard(settings, shard, building)
-    (building / "rows" / f"{without_rows}.parquet").unlink()
+    rows_of(building, without_rows).unlink()
+    (building / "dataset" / "shards" / f".{absent}.tar.1.tmp").touch()  # of a killed process
     before = {path.name: time for path, time in times(building / "dataset" / "shards").items()}
     build_icons(settings, tmp_path, workers=2)
     after = {path.name: time for path, time in times(tmp_path / NAME / "shards").items()}
@@ -216,19 +230,19 @@ def test_a_half_built_folder_continued_by_two_processes_gives_the_same_bytes(dat
 
 
 def test_a_build_that_fails_gives_no_folder_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_module, "_render_all", lambda *_: None)  # so that rows are missing
+    monkeypatch.setattr("gen.datasets.icons.build.run_jobs", lambda *_: None)  # rows are missing
     with pytest.raises(FileNotFoundError):
         build_icons(config(), tmp_path, workers=1)
     assert not (tmp_path / NAME).exists()
 
 
 def test_a_half_built_folder_of_another_plan_is_not_continued(tmp_path):
-    building = tmp_path / f".{NAME}.building"
-    build_module._enter(building, {"seed": 0})
+    building = building_folder(tmp_path / NAME)
+    enter(building, {"seed": 0})
     (building / "rows").mkdir()
-    build_module._enter(building, {"seed": 0})
+    enter(building, {"seed": 0})
     assert (building / "rows").is_dir()
-    build_module._enter(building, {"seed": 1})
+    enter(building, {"seed": 1})
     assert os.listdir(building) == ["plan.json"]
 
 

@@ -1,0 +1,25 @@
+"""What a lister says: the images there are, and what it had to refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+SPLITS = ("train", "test")
+
+LISTING: dict[str, Any] = {
+    "id": pl.String,  # unique
+    "domain": pl.String,
+    "class_name": pl.String,  # "" without classes
+    "split": pl.String,
+    "position": pl.Int64,  # place in the list of its (domain, split)
+    "path": pl.String,  # the file that holds the image, absolute
+    "offset": pl.Int64,  # of a member of a tar; null: the whole file
+    "size": pl.Int64,  # bytes of that member; null: the whole file
+    "caption": pl.String,  # null: made from the patterns
+}
+"""columns of a listing, one row per image"""
+
+REJECTED: dict[str, Any] = {"id": pl.String, "path": pl.String, "reason": pl.String}
+"""columns of a list of samples that were left out"""
