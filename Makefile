@@ -75,6 +75,15 @@ status: $(READY) ## where a study stands
 report: $(READY) ## write a study's report
 	$(BIN)/clipgen report $(STUDY) $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, some GB of disk)
+	$(BIN)/python benchmarks/splits.py $(ARGS)
+	$(BIN)/python benchmarks/table.py $(ARGS)
+
+.PHONY: audit
+audit: $(READY) ## look for leaks in a study's mixtures
+	$(BIN)/clipgen split audit $(STUDY) $(ARGS)
+
 .PHONY: lock
 lock: $(READY) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' -o requirements.lock pyproject.toml

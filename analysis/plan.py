@@ -32,13 +32,13 @@ def plan_of(study: Study) -> StudyPlan:
         draws=study.draws,
         classes=study.dataset.classes,
         domains=study.dataset.domains,
-        tests=tested_cells(study.dataset),
+        tests=coverage_of(study.dataset),
         runs=runs,
         dataset_seconds=study.dataset.build_seconds,
     )
 
 
-def tested_cells(dataset: Dataset) -> dict[str, dict[str, frozenset[str]]]:
+def coverage_of(dataset: Dataset) -> dict[str, dict[str, frozenset[str]]]:
     """Split → domain → classes that have test images there; only splits that the dataset has."""
     cells = (
         dataset.scan()

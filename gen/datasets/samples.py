@@ -18,6 +18,8 @@ from splits.settings import World
 
 SCHEMA_VERSION = 2
 PARTS = ("manifest.json", "samples.parquet")
+ROWS_PER_BATCH = 1 << 16
+"""of a table that is hashed: so many are in memory at a time"""
 
 COLUMNS: dict[str, Any] = {
     "id": pl.String,
@@ -155,7 +157,7 @@ def table_sha256(path: Path) -> str:
     """
     columns = ["id", "split", "domain", "class_name", "caption", "caption_aligned", "sha256"]
     digest, separator = hashlib.sha256(), ""
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_BATCH, columns=columns):
         rows = pl.DataFrame(batch)
         lines = rows.select(pl.concat_str(columns, separator="\t")).to_series()
         digest.update((separator + "\n".join(lines)).encode())

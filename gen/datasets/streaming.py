@@ -86,7 +86,7 @@ def _samples(
 
 
 def _check(rejected: dict[str, str], max_rejected: int) -> None:
-    if False:
+    if len(rejected) > max_rejected:
         name, reason = list(rejected.items())[-1]
         raise UserError(
             f"{len(rejected)} bad samples or shards, the last one {name}: {reason}",

@@ -13,19 +13,24 @@ from analysis.report.page import write_report
 from analysis.report.study import load_results
 
 
+@pytest.fixture(scope="session")
+def planted_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
+    """A finished study: six settings, two test domains, one draw, one seed; to be read only."""
+    return write_study(tmp_path_factory.mktemp("source") / "planted")
+
+
 @pytest.fixture
-def planted_study(tmp_path: Path) -> PlantedStudy:
-    """A finished study: six settings, two test domains, one seed; natural_only is shared."""
-    return write_study(tmp_path / "planted")
+def planted_study(planted_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
+    """A copy of it, to be changed."""
+    return _copied(planted_source, tmp_path / "planted")
 
 
 @pytest.fixture(scope="session")
-def planted_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def planted_report(planted_source: PlantedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the report on that study; to be read only."""
-    folder = tmp_path_factory.mktemp("report")
-    study = write_study(folder / "planted")
-    write_report(load_results(study.plan, study.folder), folder / "report", COMMAND)
-    return folder / "report"
+    folder = tmp_path_factory.mktemp("report") / "report"
+    write_report(load_results(planted_source.plan, planted_source.folder), folder, COMMAND)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +42,9 @@ def replicated_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
 @pytest.fixture
 def replicated_study(replicated_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
     """A copy of it, to be changed."""
-    folder = tmp_path / "replicated"
-    shutil.copytree(replicated_source.folder, folder)
-    return replace(replicated_source, folder=folder)
+    return _copied(replicated_source, tmp_path / "replicated")
+
+
+def _copied(study: PlantedStudy, folder: Path) -> PlantedStudy:
+    shutil.copytree(study.folder, folder)  # keeps the times of the files
+    return replace(study, folder=folder)

@@ -199,7 +199,11 @@ def test_the_figure_has_a_marker_per_draw_and_says_what_is_missing(replicated_st
 
 def test_the_page_of_several_draws_says_which_draw_a_figure_shows(replicated_source, tmp_path):
     results = load(replicated_source)
+    (tmp_path / "splits").mkdir()
+    for name in results.mixtures:
+        (tmp_path / "splits" / f"{name}.html").touch()
     page = write_report(results, tmp_path / "report", "clipgen report planted").read_text()
+    assert '<a href="../splits/index.html">36 mixtures</a>' in page
     assert "Draw 0 of held-out classes, the first of 3." in page
     for draw, held_out in enumerate(DRAWS):
         assert f"Held-out classes of draw {draw} (3): {', '.join(held_out)}." in page

@@ -32,7 +32,12 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def scores():
-    return score(predictions(), ["dog"], CLASSES)
+    return score(predictions(), {0: ["dog"]}, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def of_draws():
+    return score(predictions(), {2: ["axe"], 0: ["dog"]}, CLASSES)
 
 
 def row(scores, split="test", domain="real", classes="all", metric="balanced_top1"):
@@ -81,12 +86,32 @@ def test_a_domain_without_samples_of_a_class_set_has_no_row_of_it(scores):
 
 
 def test_the_columns_are_those_of_the_format(scores):
-    columns = "split domain classes metric value lo hi n n_classes chance"
+    columns = "draw split domain classes metric value lo hi n n_classes chance"
     assert " ".join(scores.columns) == columns
     assert not any(scores.null_count().row(0))
 
 
 def test_fewer_than_five_classes_have_fewer_guesses():
     few = predictions().with_columns(top5=pl.lit([0, 1, 2]))
-    chances = dict(score(few, [], 3).select("metric", "chance").unique().iter_rows())
+    chances = dict(score(few, {0: []}, 3).select("metric", "chance").unique().iter_rows())
     assert chances["balanced_top5"] == 1
+
+
+def test_every_draw_has_the_scores_of_its_own_held_out_classes(of_draws, scores):
+    assert of_draws.filter(draw=0).equals(scores)
+    assert of_draws["draw"].unique(maintain_order=True).to_list() == [0, 2]
+    dog, axe = (row(of_draws.filter(draw=draw), classes="held_out") for draw in (0, 2))
+    assert (dog["value"], dog["n"]) == (0, 2)
+    seen = [row(of_draws.filter(draw=draw), classes="seen")["value"] for draw in (0, 2)]
+    assert seen == pytest.approx([1 / 2, 1 / 2])
+    five = [
+        row(of_draws.filter(draw=draw), classes="held_out", metric="balanced_top5")["value"]
+        for draw in (0, 2)
+    ]
+    assert five == [1, 0]
+    assert axe["n"] == 2
+
+
+def test_the_scores_of_all_classes_are_the_same_in_every_draw(of_draws):
+    first, second = (of_draws.filter(draw=draw, classes="all").drop("draw") for draw in (0, 2))
+    assert first.equals(second)

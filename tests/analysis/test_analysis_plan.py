@@ -1,0 +1,118 @@
+"""What a study promises its report, and which test samples the domains are compared on."""
+
+import polars as pl
+import pytest
+
+from analysis.plan import coverage_of, plan_of
+from analysis.run import compared_samples
+from gen.config import ModelConfig, StudyConfig, TrainingConfig
+from gen.datasets.samples import Dataset
+from gen.runs import Run, Target
+from gen.sweep.checks import comparable_classes
+from gen.sweep.study import Study
+from splits.budget import Budget
+from splits.mixture import Recipe, build_mixture
+from splits.pool import build_pool
+from splits.settings import SETTINGS
+
+CLASSES = ("axe", "bed", "cat", "dog")
+SHORT = {("sketch", "bed"): 0, ("photo", "dog"): 1}
+"""test images of cells that have fewer than two"""
+DRAWS = (("axe",), ("cat",))
+
+
+def rows():
+    for split, count in (("train", 4), ("test", 2)):
+        for domain in ("photo", "sketch"):
+            for label, name in enumerate(CLASSES):
+                number = SHORT.get((domain, name), count) if split == "test" else count
+                for i in range(number):
+                    yield f"{split}/{domain}/{name}/{i}", split, domain, name, label, i
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    columns = ["id", "split", "domain", "class_name", "class_id", "position"]
+    folder = tmp_path_factory.mktemp("pictures")
+    table = pl.DataFrame(list(rows()), schema=columns, orient="row")
+    table.write_parquet(folder / "samples.parquet")
+    manifest = {
+        "config": {"name": "pictures", "pixels": 8},
+        "domains": ["photo", "sketch"],
+        "natural": "photo",
+        "classes": list(CLASSES),
+        "sha256": "d" * 64,
+    }
+    return Dataset(folder, manifest)
+
+
+def test_domains_are_compared_on_classes_that_all_of_them_can_test(dataset):
+    classes = comparable_classes(dataset)
+    assert classes == ["axe", "cat"]
+    samples = compared_samples(dataset.samples, classes)
+    assert samples["split"].unique().to_list() == ["test"]
+    assert samples.group_by("class_name", "class_id").len().sort("class_name").rows() == [
+        ("axe", 0, 4),
+        ("cat", 1, 4),
+    ]
+
+
+def test_a_plan_knows_the_test_images_that_there_are(dataset):
+    tests = coverage_of(dataset)
+    assert list(tests) == ["test"]
+    assert tests["test"]["sketch"] == {"axe", "cat", "dog"}
+    assert tests["test"]["photo"] == set(CLASSES)
+
+
+def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
+    pool = build_pool(dataset.samples.filter(pl.col("split") == "train"), dataset.world)
+    mixtures = {}
+    for name, draw in (("natural_only", 0), ("natural_only", 1), ("cg_low_diversity", 1)):
+        recipe = Recipe(
+            setting=SETTINGS[name],
+            test_domain="sketch",
+            held_out=DRAWS[draw],
+            draw=draw,
+            budget=Budget(),
+            caption="caption",
+            dataset_sha256=dataset.sha256,
+        )
+        mixtures[name, draw] = build_mixture(pool, recipe)
+    config = StudyConfig(name="s", dataset="pictures", test_domains=["sketch"], seeds=[0])
+    runs = tuple(
+        Run(
+            tmp_path / name,
+            name,
+            {Target("sketch", draw): mixtures[name, draw] for draw in draws},
+            ModelConfig(),
+            TrainingConfig(),
+            0,
+        )
+        for name, draws in (("natural_only", (0, 1)), ("cg_low_diversity", (1,)))
+    )
+    by_folder = {f"{name}.{draw}": mixture for (name, draw), mixture in mixtures.items()}
+    study = Study(
+        config=config,
+        model=ModelConfig(),
+        dataset=dataset,
+        base=None,
+        draws=DRAWS,
+        folder=tmp_path,
+        mixtures=by_folder,
+        runs=runs,
+    )
+    plan = plan_of(study)
+    assert plan.draws == DRAWS
+    assert plan.settings == ("natural_only", "cg_low_diversity")
+    assert plan.runs[0].mixtures == {
+        Target("sketch", 0): "natural_only.sketch",
+        Target("sketch", 1): "natural_only.sketch.d1",
+    }
+    assert plan.grid == {
+        ("natural_only", Target("sketch", 0)),
+        ("natural_only", Target("sketch", 1)),
+        ("cg_low_diversity", Target("sketch", 1)),
+    }
+    assert plan.is_tested("test", "sketch", ["bed", "cat"])
+    assert not plan.is_tested("test", "sketch", ["bed"])
+    assert not plan.is_tested("test_unseen_drawing", "sketch", CLASSES)
