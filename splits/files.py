@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 FULL_BYTES = 1 << 16
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+"""error numbers of folders and disks, which the user can mend"""
 
 
 @contextmanager

@@ -6,9 +6,11 @@ Of a base, which has no classes: its first images in one row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from gen.datasets.samples import Dataset
@@ -17,6 +19,8 @@ from gen.datasets.shards import read_images
 CELL = 64
 LABEL = 96
 GAP = 4
+FONT = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""matplotlib's: it has the letters of most alphabets, which Pillow's own has not"""
 
 
 def contact_sheet(dataset: Dataset, *, classes: int) -> Image.Image:
@@ -25,7 +29,7 @@ def contact_sheet(dataset: Dataset, *, classes: int) -> Image.Image:
     step = CELL + GAP
     size = (LABEL + len(names) * step, LABEL // 2 + len(dataset.domains) * step)
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 10)
     for column, name in enumerate(names):
         draw.text((LABEL + column * step, 12), name.replace(" ", "\n"), "black", font, spacing=0)
     for row, domain in enumerate(dataset.domains):

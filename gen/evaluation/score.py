@@ -27,9 +27,7 @@ def score(
     return pl.concat(tables).with_columns(pl.col("draw").cast(pl.Int64))
 
 
-def _score_draw(
-    predictions: pl.DataFrame, held_out: Sequence[str], classes: int
-) -> pl.DataFrame:
+def _score_draw(predictions: pl.DataFrame, held_out: Sequence[str], classes: int) -> pl.DataFrame:
     is_held_out = pl.col("class_name").is_in(list(held_out))
     rows = []
     for (split, domain), group in predictions.group_by("split", "domain", maintain_order=True):

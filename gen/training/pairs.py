@@ -74,9 +74,7 @@ def _rows(dataset: Dataset, mixture: Mixture) -> pl.DataFrame:
     """The mixture's rows of the sample table, its captions as `caption`."""
     columns = {"id": pl.col("id"), "caption": pl.col(mixture.caption)}
     table = dataset.samples.select(*IMAGE_COLUMNS, **columns)
-    rows = pl.DataFrame({"id": mixture.ids}).join(
-        table, on="id", how="left", maintain_order="left"
-    )
+    rows = pl.DataFrame({"id": mixture.ids}).join(table, on="id", how="left", maintain_order="left")
     if rows["shard"].null_count():
         missing = rows.filter(pl.col("shard").is_null())["id"]
         raise UserError(

@@ -18,7 +18,13 @@ DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 HELD_OUT = load_config("held_out", "kempf2025").classes
 CLASSES = sorted([*HELD_OUT, "cat", "dog", "The Eiffel Tower", "t-shirt", "zebra"], key=str.lower)
 EMPTY = ("painting", "t-shirt")
-SIZES = {"real": (9, 2), "quickdraw": (8, 2), "painting": (6, 2), "sketch": (5, 2), "infograph": (4, 2)}
+SIZES = {
+    "real": (9, 2),
+    "quickdraw": (8, 2),
+    "painting": (6, 2),
+    "sketch": (5, 2),
+    "infograph": (4, 2),
+}
 OTHERS = (3, 2)
 SMALL = ["pixels=32", "short_side=0"]
 
@@ -119,9 +125,7 @@ def test_building_the_grid_writes_mixtures_that_say_what_they_hold(imported: Wor
 
 
 def test_an_empty_cell_is_an_error_unless_it_is_allowed(imported: Workplace) -> None:
-    message = imported.clipgen(
-        "sweep", "domainnet", "--dry-run", "allow_empty_cells=false", code=2
-    )
+    message = imported.clipgen("sweep", "domainnet", "--dry-run", "allow_empty_cells=false", code=2)
     assert "cell (`painting`, `t-shirt`) is asked for but has no training sample" in message
     assert "allow_empty_cells=true" in message
 
@@ -149,4 +153,6 @@ def test_a_study_with_a_base_goes_the_whole_way(imported: Workplace) -> None:
     scores = pl.read_parquet(
         next((imported.folder / "runs" / "small").glob("cg_low*/evaluation.parquet"))
     )
-    assert scores.filter(classes="held_out", domain="sketch")["n_classes"].unique().to_list() == [15]
+    assert scores.filter(classes="held_out", domain="sketch")["n_classes"].unique().to_list() == [
+        15
+    ]

@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 
 from gen.config import ImportConfig, make_config
+from gen.datasets.folder import list_folder
+from gen.datasets.importing import import_listing
+from gen.datasets.samples import Dataset, load_dataset
 
+DOMAINS, CLASSES = ("photo", "art"), ("dog", "traffic_light", "größe")
 NOUNS = {"photo": ["photo", "snapshot"], "art": ["painting", "art"]}
 
 
@@ -33,3 +37,10 @@ def config(**keys: object) -> ImportConfig:
     content = {"kind": "folder", "name": "tree", "pixels": 8, "natural": "photo", "nouns": NOUNS}
     made: ImportConfig = make_config("datasets", content | keys, [], where="the test")
     return made
+
+
+def imported(root: Path, data: Path, *, workers: int = 1, **keys: object) -> Dataset:
+    """The dataset that an import of the tree `root` makes in `data`."""
+    settings = config(**keys)
+    import_listing(settings, *list_folder(settings, root), data, workers=workers)
+    return load_dataset(settings.name, data)

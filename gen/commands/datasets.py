@@ -1,0 +1,124 @@
+"""Commands on datasets: build, import, download, show, verify."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from gen.commands.options import Verbs, cores, positive
+from splits.errors import UserError
+
+
+def add_dataset_commands(commands: Verbs) -> None:
+    """`dataset` with its verbs."""
+    dataset = commands.add_parser("dataset", help="build, look at and check datasets")
+    verbs = dataset.add_subparsers(required=True, metavar="VERB")
+    _add_download_command(verbs)
+    _add_import_command(verbs)
+    for name, command, text in (
+        ("build", build_dataset, "render a dataset and write its shards and tables"),
+        ("show", show_dataset, "write a contact sheet (domains × classes) as PNG"),
+        ("verify", check_dataset, "compare every shard and image with its hash"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("name", metavar="NAME", help="a dataset in configs/datasets")
+        verb.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+        verb.set_defaults(command=command)
+        if name == "build":
+            verb.add_argument("--workers", type=positive, default=cores(), help="processes")
+            verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. pixels=64")
+        if name == "show":
+            verb.add_argument("--classes", type=positive, default=16, help="columns")
+            verb.add_argument("--out", type=Path, help="default: contact_sheet.png in its folder")
+
+
+def _add_download_command(verbs: Verbs) -> None:
+    text = "fetch and verify the files of a dataset that others publish"
+    verb = verbs.add_parser("download", help=text, description=text)
+    verb.add_argument("name", metavar="NAME", help="a dataset in configs/datasets")
+    verb.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the files")
+    verb.set_defaults(command=download_dataset)
+
+
+def _add_import_command(verbs: Verbs) -> None:
+    text = "make a dataset of images that are there already"
+    verb = verbs.add_parser("import", help=text, description=text)
+    verb.add_argument(
+        "name", metavar="NAME", help="in configs/datasets, a YAML file, or a new name"
+    )
+    verb.add_argument(
+        "--from", type=Path, required=True, metavar="DIR", dest="source", help="where they are"
+    )
+    verb.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+    verb.add_argument("--workers", type=positive, default=cores(), help="processes")
+    verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. natural=photo")
+    verb.set_defaults(command=import_dataset)
+
+
+def build_dataset(options: argparse.Namespace) -> None:
+    from gen.config import IconsConfig, load_config
+    from gen.datasets.icons.build import build_icons
+
+    config = load_config("datasets", options.name, options.overrides)
+    if not isinstance(config, IconsConfig):
+        fix = f"clipgen dataset import {options.name} --from DIR"
+        raise UserError(f"dataset `{options.name}` is imported, not rendered", fix=fix)
+    folder = build_icons(config, options.data, workers=options.workers)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
+
+
+def import_dataset(options: argparse.Namespace) -> None:
+    from gen.config import DatasetKind
+    from gen.datasets.captioned import list_captioned
+    from gen.datasets.folder import list_folder
+    from gen.datasets.importing import import_config, import_listing, summary
+
+    config = import_config(options.name, options.overrides)
+    if config.kind is DatasetKind.folder:
+        listed = list_folder(config, options.source)
+    else:
+        listed = list_captioned(config, options.source, workers=options.workers)
+    folder = import_listing(config, *listed, options.data, workers=options.workers)
+    print("\n".join(summary(folder)))
+
+
+def show_dataset(options: argparse.Namespace) -> None:
+    from gen.datasets.contact_sheet import contact_sheet
+    from gen.datasets.samples import load_dataset
+    from splits.files import replacing
+
+    dataset = load_dataset(options.name, options.data)
+    path = options.out or dataset.folder / "contact_sheet.png"
+    with replacing(path) as temporary:
+        contact_sheet(dataset, classes=options.classes).save(temporary, format="PNG")
+    print(path)
+
+
+def check_dataset(options: argparse.Namespace) -> None:
+    from gen.datasets.samples import load_dataset, making_command, verify_dataset
+
+    dataset = load_dataset(options.name, options.data)
+    problems = verify_dataset(dataset)
+    if problems:
+        raise UserError(
+            f"{len(problems)} problems:" + "".join(f"\n    {problem}" for problem in problems[:20]),
+            where=str(dataset.folder),
+            fix=f"delete {dataset.folder} and run: {making_command(options.name, options.data)}",
+        )
+    print(f"{dataset.folder}: {dataset.manifest['samples']} samples, all as their hashes say")
+
+
+def download_dataset(options: argparse.Namespace) -> None:
+    from gen.config import ImportConfig, load_config
+    from gen.datasets.download import download
+
+    config = load_config("datasets", options.name)
+    if not isinstance(config, ImportConfig):
+        raise UserError(
+            f"dataset `{options.name}` is rendered here, not downloaded",
+            fix=f"clipgen dataset build {options.name}",
+        )
+    print("\n".join(download(config, options.to)))
+    print(f"next: clipgen dataset import {options.name} --from {options.to}")

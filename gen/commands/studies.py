@@ -1,0 +1,92 @@
+"""Commands on whole studies: sweep, status, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from gen.commands.mixtures import write_pages
+from gen.commands.options import Verbs, cores, load, positive, study_command
+
+if TYPE_CHECKING:
+    from gen.sweep.study import Study
+
+
+def add_study_commands(commands: Verbs) -> None:
+    """`sweep`, `status` and `report`."""
+    sweep = study_command(commands, "sweep", sweep_study, "finish every run of a study")
+    sweep.add_argument("--slots", type=positive, default=cores(), help="processes at a time")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs, start none")
+    status = study_command(commands, "status", show_status, "where a study stands")
+    status.add_argument("--watch", action="store_true", help="again every two seconds")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    study_command(commands, "report", write_study_report, "write a study's report")
+
+
+def sweep_study(options: argparse.Namespace) -> None:
+    from gen.sweep.local import run_sweep, slot_command
+
+    study = load(options)
+    if options.dry_run:
+        _print_plan(study)
+        return
+    folders = ["--data", str(options.data), "--runs", str(options.runs)]
+    run_sweep(study, slot_command([options.study, *options.overrides, *folders]), options.slots)
+    print(f"{len(study.runs)} runs done in {study.folder}")
+
+
+def show_status(options: argparse.Namespace) -> None:
+    from gen.sweep.status import status_table
+
+    study = load(options)
+    if options.json:
+        print(status_table(study).write_json())
+        return
+    _print_status(study)
+    while options.watch and not all(run.done for run in study.runs):
+        time.sleep(2)
+        print("\033[H\033[2J" if sys.stdout.isatty() else "", end="")
+        _print_status(study)
+
+
+def write_study_report(options: argparse.Namespace) -> None:
+    from analysis.plan import plan_of
+    from analysis.report.page import write_report
+    from analysis.report.study import load_results
+    from analysis.report.summary import summary_lines
+
+    study = load(options)
+    results = load_results(plan_of(study), study.folder)
+    command = f"clipgen report {' '.join([options.study, *options.overrides])}"
+    write_pages(study)
+    path = write_report(results, study.folder / "report", command)
+    print("\n".join(summary_lines(results)))
+    print(f"report: {path}")
+
+
+def _print_status(study: Study) -> None:
+    from gen.sweep.status import status_table
+
+    for row in status_table(study).iter_rows(named=True):
+        loss = f"loss {row['loss']:.3f}" if row["loss"] is not None else ""
+        print(f"{row['state']:<8} {row['progress']:>6.0%}  {row['run']:<52} {loss}")
+
+
+def _print_plan(study: Study) -> None:
+    """Every run with the samples and the hash of its mixture, and what they sum to."""
+    from gen.sweep.status import status_table
+
+    table = status_table(study)
+    width = max(map(len, table["run"]))
+    base = max(table["base_samples"])
+    print(f"{'state':<8} {'done':>5}  {'samples':>9}  {'mixture':<12}  run")
+    for row in table.iter_rows(named=True):
+        line = f"{row['state']:<8} {row['progress']:>5.0%}  {row['samples']:>9,}"
+        print(f"{line}  {row['mixture_sha256'][:12]}  {row['run']:<{width}}".rstrip())
+    print(
+        f"{len(study.runs)} runs of {len(set(table['mixture_sha256']))} different mixtures, "
+        f"{study.config.training.samples_seen:,} samples seen by each"
+        + (f"; every mixture holds {base:,} samples of {study.config.base} besides" if base else "")
+    )
