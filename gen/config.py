@@ -1,6 +1,6 @@
-"""The schema of every configuration, and the one way to load it.
+"""The one way to load a configuration.
 
-A configuration is a dataclass below, filled from a YAML file in `configs/` and then from
+A configuration is a dataclass of `gen.schema`, filled from a YAML file in `configs/` and then from
 `key=value` pairs of the command line. Unknown keys and wrong types are errors that name the key,
 the file and the nearest valid name.
 """
@@ -8,10 +8,9 @@ the file and the nearest valid name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import (
@@ -20,285 +19,17 @@ from omegaconf.errors import (
     UnsupportedValueType,
 )
 
+from gen.schema import (
+    DatasetKind,
+    HeldOutList,
+    IconsConfig,
+    ImportConfig,
+    ModelConfig,
+    StudyConfig,
+)
 from splits.errors import UserError, unknown
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-Schema = TypeVar("Schema")
-
-
-class DatasetKind(Enum):
-    """Where the images of a dataset come from."""
-
-    icons = "icons"
-    """rendered here"""
-    folder = "folder"
-    """a tree domain/class/image"""
-    tsv = "tsv"
-    """a table of image files and captions, without classes"""
-    webdataset = "webdataset"
-    """tar shards of images and captions, without classes"""
-
-
-@dataclass
-class IconsConfig:
-    """An icons dataset: which classes and domains, how many images, how large."""
-
-    kind: DatasetKind = DatasetKind.icons
-    name: str = MISSING
-    classes: int = MISSING
-    """number of classes, drawn evenly over the super-categories; 0 means all"""
-    domains: list[str] = MISSING
-    drawings_per_family: int = 0
-    """drawings of a class by one artist family, the first of its list; 0 means all"""
-    natural: str = "real"
-    """the domain that stands for ordinary photographs"""
-    train: int = MISSING
-    """images per (domain, class) cell in the training split"""
-    test: int = MISSING
-    """images per cell of the test split whose artist families training shows"""
-    test_unseen_drawing: int = MISSING
-    """images per cell by an artist family that training never shows, where a class has three"""
-    pixels: int = MISSING
-    """height and width of an image"""
-    seed: int = 0
-
-
-class CaptionStyle(Enum):
-    """The sentence patterns of captions; gen/datasets/captions.yaml lists them."""
-
-    short = "short"
-    published = "published"
-    """the six of Kempf et al. 2025"""
-
-
-@dataclass
-class FileConfig:
-    """A file of a download: mirrors of one content, tried in their order."""
-
-    name: str = MISSING
-    """file name in the download's folder"""
-    urls: list[str] = MISSING
-    bytes: int = 0
-    """size; 0 where nobody published it"""
-    sha256: str = ""
-    """hash; empty where nobody published it"""
-
-
-@dataclass
-class ImportConfig:
-    """A dataset made of images that are there already: a tree, a table, or tar shards."""
-
-    kind: DatasetKind = DatasetKind.folder
-    name: str = MISSING
-    pixels: int = MISSING
-    """height and width at which a model sees an image: short side resized, centre cropped"""
-    short_side: int = 0
-    """pixels of the short side of a stored image; larger ones are made smaller; 0: as they are"""
-    domains: list[str] = field(default_factory=list)
-    """folders that are domains; empty means all of them (kind folder)"""
-    natural: str = ""
-    """the domain of photographs (kind folder)"""
-    lists: str = ""
-    """lists of the splits' images, below the root, with {domain} and {split}: lines `PATH LABEL`;
-    empty means a draw of `test_share` (kind folder)"""
-    test_share: float = 0.2
-    """share of every cell's images that the test split gets, where no lists are given"""
-    captions: CaptionStyle = CaptionStyle.published
-    """patterns of the captions (kind folder)"""
-    nouns: dict[str, list[str]] = field(default_factory=dict)
-    """two words for the medium of each domain that gen/datasets/captions.yaml does not know"""
-    super_categories: str = ""
-    """CSV file (class_name,super_category) for stratified draws of held-out classes"""
-    trim_order: list[str] = field(default_factory=list)
-    """domains in the order in which mixtures are trimmed; empty means largest first"""
-    table: str = ""
-    """path of the table below the root (kind tsv)"""
-    path_column: str = "filepath"
-    caption_column: str = "title"
-    shards: str = "*.tar"
-    """pattern of the shards' paths below the root (kind webdataset)"""
-    max_rejected: int = 0
-    """bad samples that an import may leave out; they are listed in rejected.parquet"""
-    downloads: list[FileConfig] = field(default_factory=list)
-    """files that `clipgen dataset download` fetches"""
-    seed: int = 0
-
-
-class VisionKind(Enum):
-    """The image towers of open_clip that we configure."""
-
-    resnet = "resnet"
-    vit = "vit"
-
-
-@dataclass
-class VisionConfig:
-    """Image tower (open_clip's ModifiedResNet or VisionTransformer)."""
-
-    kind: VisionKind = MISSING
-    layers: list[int] = MISSING
-    """blocks of each of the four stages (resnet), or the one depth (vit)"""
-    width: int = MISSING
-    head_width: int = 64
-    patch_size: int = 0
-    """pixels per patch side (vit only)"""
-
-
-@dataclass
-class TextConfig:
-    """Text tower (open_clip's transformer); its context is as long as the longest caption."""
-
-    layers: int = MISSING
-    width: int = MISSING
-    heads: int = MISSING
-
-
-@dataclass
-class ModelConfig:
-    """A CLIP model."""
-
-    embed_dim: int = MISSING
-    vision: VisionConfig = field(default_factory=VisionConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-
-
-class Precision(Enum):
-    """Arithmetic of the towers; `auto` takes bf16 where the processor is fast at it."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-@dataclass
-class TrainingConfig:
-    """How every model of a study is trained: the same number of samples seen for all."""
-
-    samples_seen: int = MISSING
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    """share of the samples seen over which the learning rate rises; a cosine then lowers it to 0"""
-    weight_decay: float = 0.2
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    crop_area: float = 0.9
-    """smallest share of the image's area that a random resized crop keeps"""
-    flip: bool = True
-    """mirror half of the images"""
-    precision: Precision = Precision.auto
-    log_every: int = 20
-    """steps between lines of metrics.jsonl; not part of a run's identity"""
-    checkpoint_every: int = 100
-    """steps between checkpoints; not part of a run's identity"""
-
-
-@dataclass
-class HeldOutConfig:
-    """Classes removed from the test domain: a published list, a list, or stratified draws."""
-
-    published: str = ""
-    """name of a list in configs/held_out"""
-    classes: list[str] = field(default_factory=list)
-    count: int = 0
-    """classes of a draw"""
-    seed: int = 0
-    """of the first draw; further ones take the seeds that follow"""
-    draws: int = 1
-    """number of draws"""
-
-
-class BudgetRule(Enum):
-    """How many samples a mixture holds, and which; docs/concepts.md explains each."""
-
-    published = "published"
-    random = "random"
-    balanced = "balanced"
-    exposure_matched = "exposure_matched"
-    fixed_total = "fixed_total"
-
-
-@dataclass
-class BudgetConfig:
-    """How many samples a mixture holds, and which."""
-
-    rule: BudgetRule = BudgetRule.random
-    seed: int = 0
-    """of the choice of samples within the cells (all rules but `published`)"""
-    total: int = 0
-    """samples of every mixture (rule fixed_total)"""
-    top_up: bool = False
-    """let a smaller mixture reach the budget by showing its samples several times"""
-
-
-@dataclass
-class VariantConfig:
-    """A family of settings: those named in `of`, changed in every combination of the lists.
-
-    An empty list leaves that part of the setting as it is.
-    """
-
-    of: list[str] = MISSING
-    """settings to vary"""
-    held_out: list[float] = field(default_factory=list)
-    """shares of the held-out classes' samples in the test domain that are shown"""
-    seen: list[float] = field(default_factory=list)
-    """shares of the seen classes' samples in the test domain that are shown"""
-    seen_classes: list[float] = field(default_factory=list)
-    """shares of the seen classes that are shown in the test domain; smaller ones are nested"""
-    domains: list[str] = field(default_factory=list)
-    """the other domains that are shown, joined by +: [clipart, clipart+painting]"""
-    diversity: list[int] = field(default_factory=list)
-    """numbers of other domains that are shown: all subsets of that size, or `subsets` of them"""
-    subsets: int = 0
-    """how many subsets of each size to draw; 0 means all"""
-    subset_seed: int = 0
-    matrix: list[str] = field(default_factory=list)
-    """CSV files (domain,class_name,exposure) that replace the exposure altogether"""
-    budget: list[BudgetRule] = field(default_factory=list)
-    top_up: list[bool] = field(default_factory=list)
-    caption: list[str] = field(default_factory=list)
-
-
-@dataclass
-class StudyConfig:
-    """A grid of runs: test domains × settings × draws of held-out classes × seeds."""
-
-    name: str = MISSING
-    dataset: str = MISSING
-    """name of a dataset that is built"""
-    base: str = ""
-    """name of an image-caption dataset of which every mixture holds all"""
-    model: str = MISSING
-    """name of a file in configs/models"""
-    test_domains: list[str] = MISSING
-    settings: list[str] = MISSING
-    variants: dict[str, VariantConfig] = field(default_factory=dict)
-    """further settings, made from the named ones"""
-    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    allow_empty_cells: bool = False
-    """go on where a setting shows a (domain, class) cell that has no sample"""
-    caption: str = "caption"
-    """caption column of the sample table: `caption`, or `caption_aligned` (never names a domain)"""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """seeds of training: initial weights, order and augmentation"""
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-
-@dataclass
-class HeldOutList:
-    """Held-out classes that somebody published."""
-
-    name: str = MISSING
-    source: str = MISSING
-    """who published it, and where"""
-    dataset: str = MISSING
-    """the dataset whose classes they are"""
-    classes: list[str] = MISSING
-
 
 SCHEMAS: dict[str, type] = {
     "datasets": ImportConfig,

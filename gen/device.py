@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gen.config import Precision
+from gen.schema import Precision
 
 CPU_INFO = Path("/proc/cpuinfo")
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from gen.config import ModelConfig, TrainingConfig, resolved
+from gen.config import resolved
+from gen.schema import ModelConfig, TrainingConfig
 from splits.errors import UserError
 from splits.files import write_json
 from splits.mixture import Mixture

@@ -30,9 +30,9 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from gen.config import DatasetKind, ImportConfig
 from gen.datasets.listing import LISTING, REJECTED
 from gen.progress import progress
+from gen.schema import DatasetKind, ImportConfig
 from splits.errors import UserError
 
 BLOCK_BYTES = 1 << 25

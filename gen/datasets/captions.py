@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from gen.config import CaptionStyle
 from gen.randomness import generator
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 
 CAPTIONS_FILE = Path(__file__).with_name("captions.yaml")

@@ -17,11 +17,11 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from gen.config import ImportConfig
 from gen.datasets.captions import captions, domain_nouns
 from gen.datasets.images import BadImage, prepare
 from gen.datasets.listing import LISTING, REJECTED
 from gen.datasets.packing import OLDEST, SAMPLES_PER_SHARD, Sample, rows_of, write_part
+from gen.schema import ImportConfig
 from splits.files import replacing
 
 CHUNKS_FILE = "listing.arrow"

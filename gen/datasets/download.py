@@ -22,8 +22,8 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
 
-from gen.config import FileConfig, ImportConfig
 from gen.progress import progress
+from gen.schema import FileConfig, ImportConfig
 from splits.errors import UserError
 from splits.files import write_json
 

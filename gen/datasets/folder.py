@@ -19,10 +19,10 @@ from typing import Any
 
 import polars as pl
 
-from gen.config import ImportConfig
 from gen.datasets.images import EXTENSIONS
 from gen.datasets.listing import LISTING, REJECTED
 from gen.datasets.split_lists import Entry, read_lists
+from gen.schema import ImportConfig
 from splits.errors import UserError, unknown
 from splits.held_out import seeded_key
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from gen.config import CONFIGS, DatasetKind, ImportConfig, load_config, make_config, resolved
+from gen.config import CONFIGS, load_config, make_config, resolved
 from gen.datasets.captions import CAPTIONS_FILE, domain_nouns
 from gen.datasets.chunks import (
     Packing,
@@ -32,6 +32,7 @@ from gen.datasets.chunks import (
 from gen.datasets.listing import LISTING, SPLITS
 from gen.datasets.packing import ROWS_PER_GROUP, WHOLE, build, join_parts, run_jobs
 from gen.datasets.samples import SCHEMA_VERSION
+from gen.schema import DatasetKind, ImportConfig
 from splits.errors import UserError, unknown
 from splits.files import replacing, write_json
 from splits.settings import World

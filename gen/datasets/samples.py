@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from gen.config import CaptionStyle, DatasetKind, load_config
+from gen.config import load_config
+from gen.schema import CaptionStyle, DatasetKind
 from splits.errors import UserError
 from splits.settings import World
 

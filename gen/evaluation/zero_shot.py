@@ -15,10 +15,10 @@ import polars as pl
 import torch
 from torch.nn.functional import normalize
 
-from gen.config import CaptionStyle
 from gen.datasets.captions import prompts
 from gen.evaluation.embed import embed_images, embed_texts
 from gen.models.vocabulary import Vocabulary
+from gen.schema import CaptionStyle
 
 if TYPE_CHECKING:
     from open_clip import CLIP

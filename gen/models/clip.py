@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gen.config import ModelConfig, VisionKind
 from gen.models.vocabulary import Vocabulary
+from gen.schema import ModelConfig, VisionKind
 from splits.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from gen.config import StudyConfig
 from gen.datasets.samples import Dataset
+from gen.schema import StudyConfig
 from splits.errors import UserError, unknown
 from splits.settings import SETTINGS
 

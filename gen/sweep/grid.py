@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from gen.config import BudgetConfig, HeldOutList, StudyConfig, VariantConfig, load_config
+from gen.config import load_config
 from gen.datasets.samples import Dataset
+from gen.schema import BudgetConfig, HeldOutList, StudyConfig, VariantConfig
 from splits.budget import Budget
 from splits.errors import UserError
 from splits.held_out import check_held_out, draw_held_out

@@ -9,9 +9,10 @@ from pathlib import Path
 import polars as pl
 from omegaconf import OmegaConf
 
-from gen.config import ModelConfig, StudyConfig, load_config, resolved
+from gen.config import load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
 from gen.runs import Run, Target, identity, run_name
+from gen.schema import ModelConfig, StudyConfig
 from gen.sweep.checks import check_base, check_dataset, check_study
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError, unknown

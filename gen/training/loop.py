@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from gen.config import Precision, TrainingConfig
 from gen.device import autocast
 from gen.models.clip import normalise
 from gen.randomness import batch_uniforms
+from gen.schema import Precision, TrainingConfig
 from gen.training.augment import NUMBERS_PER_SAMPLE, random_resized_crop
 from gen.training.checkpoint import load_state, save_state, save_weights
 from gen.training.metrics_log import NAME, forget_after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gen.config import TrainingConfig
+from gen.schema import TrainingConfig
 
 
 def total_steps(config: TrainingConfig) -> int:

@@ -5,9 +5,9 @@ import pytest
 
 from analysis.plan import coverage_of, plan_of
 from analysis.run import compared_samples
-from gen.config import ModelConfig, StudyConfig, TrainingConfig
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
+from gen.schema import ModelConfig, StudyConfig, TrainingConfig
 from gen.sweep.checks import comparable_classes
 from gen.sweep.study import Study
 from splits.budget import Budget

@@ -8,16 +8,8 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from gen.config import (
-    CONFIGS,
-    SCHEMAS,
-    Precision,
-    StudyConfig,
-    VisionKind,
-    load_config,
-    resolved,
-    schema_of,
-)
+from gen.config import CONFIGS, SCHEMAS, load_config, resolved, schema_of
+from gen.schema import Precision, StudyConfig, VisionKind
 from splits.errors import UserError
 
 FILES = sorted(CONFIGS.glob("*/*.yaml"))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gen.config import CaptionStyle, IconsConfig, resolved
+from gen.config import resolved
 from gen.datasets.captions import CAPTIONS_FILE, captions, domain_nouns
 from gen.datasets.icons.domains import DOMAINS
 from gen.datasets.icons.drawings import FAMILIES, Drawing, IconClass, font_licences, load_classes
@@ -31,6 +31,7 @@ from gen.datasets.packing import (
 from gen.datasets.samples import SCHEMA_VERSION
 from gen.datasets.shards import encode_png
 from gen.randomness import generator
+from gen.schema import CaptionStyle, IconsConfig
 from splits.errors import UserError, unknown
 from splits.files import write_json
 from splits.held_out import draw_held_out

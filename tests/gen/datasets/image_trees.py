@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gen.config import ImportConfig, make_config
+from gen.config import make_config
 from gen.datasets.folder import list_folder
 from gen.datasets.importing import import_listing
 from gen.datasets.samples import Dataset, load_dataset
+from gen.schema import ImportConfig
 
 DOMAINS, CLASSES = ("photo", "art"), ("dog", "traffic_light", "größe")
 NOUNS = {"photo": ["photo", "snapshot"], "art": ["painting", "art"]}

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen.cli import main
-from gen.config import DatasetKind, ImportConfig
 from gen.datasets import captioned
 from gen.datasets.captioned import list_captioned
 from gen.datasets.listing import LISTING, REJECTED
 from gen.datasets.samples import load_dataset
 from gen.datasets.shards import encode_png, read_images
+from gen.schema import DatasetKind, ImportConfig
 from splits.errors import UserError
 
 TRAPS = [

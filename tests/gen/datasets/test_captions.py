@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from gen.config import CaptionStyle
 from gen.datasets.captions import caption, captions, domain_nouns, generic_nouns, patterns, prompts
 from gen.datasets.icons.domains import DOMAINS
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 
 SHORT, PUBLISHED = CaptionStyle.short, CaptionStyle.published

@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from gen.cli import main
-from gen.config import FileConfig, ImportConfig
 from gen.datasets import download as module
 from gen.datasets.download import download
+from gen.schema import FileConfig, ImportConfig
 from splits.errors import UserError
 
 CONTENT = bytes(range(256)) * 40_000

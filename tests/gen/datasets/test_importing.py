@@ -13,7 +13,7 @@ import webdataset
 from image_trees import CLASSES, DOMAINS, NOUNS, config, imported, write_image, write_tree
 
 from gen import cli
-from gen.config import CaptionStyle, load_config
+from gen.config import load_config
 from gen.datasets import chunks
 from gen.datasets.captions import generic_nouns
 from gen.datasets.contact_sheet import contact_sheet
@@ -22,6 +22,7 @@ from gen.datasets.importing import import_config, import_listing, summary
 from gen.datasets.packing import building_folder
 from gen.datasets.samples import COLUMNS, load_dataset, verify_dataset
 from gen.datasets.shards import read_images
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 from splits.settings import World
 

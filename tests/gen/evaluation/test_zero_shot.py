@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from gen.config import CaptionStyle, load_config
+from gen.config import load_config
 from gen.datasets.captions import prompts
 from gen.evaluation.embed import BATCH, embed_images, embed_texts
 from gen.evaluation.zero_shot import class_embeddings, predict
 from gen.models.clip import build_clip
 from gen.models.vocabulary import build_vocabulary
+from gen.schema import CaptionStyle
 
 CLASSES = ("axe", "bed", "cat", "dog", "ear", "fox")
 STYLE = CaptionStyle.short

@@ -6,10 +6,11 @@ import open_clip
 import pytest
 import torch
 
-from gen.config import CaptionStyle, load_config
+from gen.config import load_config
 from gen.datasets.captions import prompts
 from gen.models.clip import build_clip, normalise
 from gen.models.vocabulary import build_vocabulary
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 
 TEXTS = [text for name in ("cat", "traffic light") for text in prompts(name, CaptionStyle.short)]

@@ -6,10 +6,10 @@ import numpy as np
 import open_clip
 import pytest
 
-from gen.config import CaptionStyle
 from gen.datasets.captions import caption, domain_nouns, prompts
 from gen.datasets.icons.domains import DOMAINS
 from gen.models.vocabulary import build_vocabulary
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 
 STYLE = CaptionStyle.short

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from gen.config import StudyConfig, load_config
+from gen.config import load_config
+from gen.schema import StudyConfig
 from gen.sweep.checks import check_study
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gen.config import Precision, TrainingConfig, load_config
+from gen.config import load_config
 from gen.models.clip import build_clip
 from gen.models.vocabulary import build_vocabulary
 from gen.randomness import sample_keys
+from gen.schema import Precision, TrainingConfig
 from gen.training import loop
 from gen.training.loop import build_optimizer, train
 from gen.training.metrics_log import NAME, read_metrics

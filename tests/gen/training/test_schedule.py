@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gen.config import TrainingConfig
+from gen.schema import TrainingConfig
 from gen.training.schedule import learning_rate, total_samples, total_steps
 
 
