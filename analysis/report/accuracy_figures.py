@@ -292,16 +292,7 @@ def _row_of_points(
     """One point with its interval per draw and seed, below each other; at the right their mean."""
     known = rows.drop_nulls("value")
     if known.is_empty():
-        text = "missing" if rows.height else "does not apply"
-        axes.annotate(
-            text,
-            (0.02, middle),
-            xycoords=axes.get_yaxis_transform(),
-            va="center",
-            color=GREY,
-            style="italic",
-            bbox=LABEL_GROUND,
-        )
+        _no_points(axes, middle, "missing" if rows.height else "does not apply")
         return
     step = min(STEP, TALLEST / rows.height)
     places = middle + step * (np.arange(rows.height) - (rows.height - 1) / 2)
@@ -328,6 +319,18 @@ def _row_of_points(
         fontsize=8,
         color=INK,
         annotation_clip=False,
+    )
+
+
+def _no_points(axes: Axes, middle: float, reason: str) -> None:
+    axes.annotate(
+        reason,
+        (0.02, middle),
+        xycoords=axes.get_yaxis_transform(),
+        va="center",
+        color=GREY,
+        style="italic",
+        bbox=LABEL_GROUND,
     )
 
 

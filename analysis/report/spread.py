@@ -43,18 +43,7 @@ def accuracy_spread(headline: pl.DataFrame) -> pl.DataFrame:
         `draw_largest`, `draw_sd`; over seeds, within draws: `seeds` (of a draw, at most),
         `seed_range` (the widest), `seed_sd` (pooled). Null where there are fewer than two.
     """
-    scores, degrees = pl.col("value"), pl.len() - 1
-    by_draw = (
-        headline.drop_nulls("value")
-        .group_by([*KEYS, "draw"], maintain_order=True)
-        .agg(
-            scores.mean(),
-            seeds=pl.len().cast(pl.Int64),
-            range=scores.max() - scores.min(),
-            squares=scores.var() * degrees,
-            degrees=degrees.cast(pl.Int64),
-        )
-    )
+    scores, by_draw = pl.col("value"), _by_draw(headline)
     several_draws, several_seeds = pl.len() > 1, pl.col("seeds").max() > 1
     table = by_draw.group_by(KEYS, maintain_order=True).agg(
         scores.mean(),
@@ -71,4 +60,17 @@ def accuracy_spread(headline: pl.DataFrame) -> pl.DataFrame:
     planned = headline.select(KEYS).unique(maintain_order=True)
     return planned.join(table, on=KEYS, how="left", maintain_order="left").with_columns(
         pl.col("draws", "seeds").fill_null(0)
+    )
+
+
+def _by_draw(headline: pl.DataFrame) -> pl.DataFrame:
+    """Per draw: the mean over seeds, and what their spread is pooled from."""
+    scores, degrees = pl.col("value"), pl.len() - 1
+    known = headline.drop_nulls("value").group_by([*KEYS, "draw"], maintain_order=True)
+    return known.agg(
+        scores.mean(),
+        seeds=pl.len().cast(pl.Int64),
+        range=scores.max() - scores.min(),
+        squares=scores.var() * degrees,
+        degrees=degrees.cast(pl.Int64),
     )

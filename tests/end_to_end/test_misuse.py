@@ -99,7 +99,7 @@ def test_a_full_disk_is_named_and_loses_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    assert main([*command, str(tmp_path), "--data", data, "mixture_seed=1"]) == 2
+    assert main([*command, str(tmp_path), "--data", data, "budget.seed=1"]) == 2
     assert "No space left" in capsys.readouterr().err
     after = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     assert after == before
