@@ -13,7 +13,6 @@ from gen.datasets.shards import read_images
 from gen.device import pick_device
 from gen.models.trained import load_trained, run_vocabulary
 from gen.runs import Run, timed_stage
-from gen.sweep.checks import comparable_classes
 from splits.files import replacing
 
 
@@ -24,7 +23,7 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
     """
     with timed_stage(run.folder, "analyze"):
         model = load_trained(run, dataset, run_vocabulary(run, dataset))
-        classes = comparable_classes(dataset)
+        classes = dataset.comparable_classes
         samples = compared_samples(dataset.samples, classes)
         images = read_images(dataset.folder, samples, dataset.pixels)
         cells = cell_means(model, images, samples, dataset.domains, classes, pick_device())

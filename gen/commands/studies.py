@@ -81,7 +81,7 @@ def _print_plan(study: Study) -> None:
     table = status_table(study)
     width = max(map(len, table["run"]))
     base = max(table["base_samples"])
-    print(f"{'state':<8} {'done':>5}  {'samples':>9}  {'mixture':<12}  run")
+    print(f"{'state':<8} {'share':>5}  {'samples':>9}  {'mixture':<12}  run")
     for row in table.iter_rows(named=True):
         line = f"{row['state']:<8} {row['progress']:>5.0%}  {row['samples']:>9,}"
         print(f"{line}  {row['mixture_sha256'][:12]}  {row['run']:<{width}}".rstrip())

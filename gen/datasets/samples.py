@@ -100,6 +100,14 @@ class Dataset:
         return dict(self.manifest["super_categories"])
 
     @property
+    def comparable_classes(self) -> list[str]:
+        """Classes with two or more test images in every domain, in the order of their ids."""
+        test = self.samples.filter(pl.col("split") == "test")
+        cells = test.group_by("domain", "class_name").len().filter(pl.col("len") >= 2)
+        everywhere = cells.group_by("class_name").len().filter(pl.col("len") == len(self.domains))
+        return sorted(everywhere["class_name"], key=self.classes.index)
+
+    @property
     def caption_style(self) -> CaptionStyle:
         """The patterns of its captions."""
         return CaptionStyle[self.manifest["config"].get("captions", CaptionStyle.short.name)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import polars as pl
-
 from gen.datasets.samples import Dataset
 from gen.schema import StudyConfig
 from splits.errors import UserError, unknown
@@ -74,7 +72,7 @@ def check_dataset(dataset: Dataset) -> None:
     Raises:
         UserError: too few classes have test images in every domain.
     """
-    classes = comparable_classes(dataset)
+    classes = dataset.comparable_classes
     if len(classes) < MIN_CLASSES:
         raise UserError(
             f"dataset `{dataset.name}` is too small for a study: {len(classes)} classes have two "
@@ -96,11 +94,3 @@ def check_base(base: Dataset) -> None:
             expected="an image–caption dataset (kind tsv or webdataset)",
             where=str(base.folder),
         )
-
-
-def comparable_classes(dataset: Dataset) -> list[str]:
-    """The classes with two or more test images in every domain, in the order of their ids."""
-    test = dataset.samples.filter(pl.col("split") == "test")
-    cells = test.group_by("domain", "class_name").len().filter(pl.col("len") >= 2)
-    domains = cells.group_by("class_name").len().filter(pl.col("len") == len(dataset.domains))
-    return sorted(domains["class_name"], key=dataset.classes.index)

@@ -8,7 +8,6 @@ from analysis.run import compared_samples
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import ModelConfig, StudyConfig, TrainingConfig
-from gen.sweep.checks import comparable_classes
 from gen.sweep.study import Study
 from splits.budget import Budget
 from splits.mixture import Recipe, build_mixture
@@ -47,7 +46,7 @@ def dataset(tmp_path_factory):
 
 
 def test_domains_are_compared_on_classes_that_all_of_them_can_test(dataset):
-    classes = comparable_classes(dataset)
+    classes = dataset.comparable_classes
     assert classes == ["axe", "cat"]
     samples = compared_samples(dataset.samples, classes)
     assert samples["split"].unique().to_list() == ["test"]
