@@ -85,6 +85,8 @@ def make_config(kind: str, content: Any, overrides: Sequence[str], *, where: str
             layer = OmegaConf.from_dotlist([override])
         except Exception as error:  # YAML errors of the value come in many types
             raise UserError(f"`{override}`: {error}", where="the command line") from None
+        if override.endswith("="):  # an empty text, not an absent value
+            OmegaConf.update(layer, override[:-1], "")
         config = _merge(config, layer, schema, where=f"the command line: {override}")
     return _complete(config, where)
 
@@ -145,16 +147,25 @@ def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) ->
         kind, key = hints.get(name), f"{prefix}{name}"
         if value in (None, MISSING):
             continue
+        inner: list[Any] = [item for item in get_args(kind) if is_dataclass(item)]
         if get_origin(kind) is list and not isinstance(value, list):
             raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
-        plain = not any(is_dataclass(item) for item in get_args(kind))
-        if isinstance(value, list) and plain and any(isinstance(v, (list, dict)) for v in value):
+        if isinstance(value, list) and not inner and any(isinstance(v, list | dict) for v in value):
             raise UserError(f"key `{key}` is {value}", expected="a list of values", where=where)
         if isinstance(kind, type) and is_dataclass(kind):
-            if not isinstance(value, dict):
-                inner = ", ".join(_keys(kind, f"{key}."))
-                raise UserError(f"key `{key}` is {value}", expected=f"keys: {inner}", where=where)
+            _check_mapping(value, _keys(kind, f"{key}."), key, where)
             _check_shapes(value, kind, f"{key}.", where=where)
+        if get_origin(kind) is dict and inner:
+            _check_mapping(value, [f"{key}.NAME"], key, where)
+            for given, content in value.items():
+                _check_mapping(content, _keys(inner[0], f"{key}.{given}."), f"{key}.{given}", where)
+                _check_shapes(content, inner[0], f"{key}.{given}.", where=where)
+
+
+def _check_mapping(value: Any, keys: list[str], key: str, where: str) -> None:
+    if not isinstance(value, dict):
+        expected = f"keys: {', '.join(keys)}"
+        raise UserError(f"key `{key}` is {value}", expected=expected, where=where)
 
 
 def _complete(config: Any, where: str) -> Any:

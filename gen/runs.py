@@ -52,6 +52,8 @@ class Run:
     model: ModelConfig
     training: TrainingConfig
     seed: int
+    pixels: int
+    """height and width at which the model sees an image"""
 
     @property
     def name(self) -> str:
@@ -116,7 +118,7 @@ def run_name(setting: str, targets: Sequence[Target], seed: int, identity: dict[
 
 
 def identity(
-    model: ModelConfig, training: TrainingConfig, seed: int, mixture: Mixture
+    model: ModelConfig, training: TrainingConfig, seed: int, pixels: int, mixture: Mixture
 ) -> dict[str, Any]:
     """Everything that decides a run's weights."""
     trained = {k: v for k, v in resolved(training).items() if k not in NOT_IDENTITY}
@@ -125,6 +127,7 @@ def identity(
         "model": resolved(model),
         "training": trained,
         "seed": seed,
+        "pixels": pixels,
         "mixture_sha256": mixture.sha256,
     }
 

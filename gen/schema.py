@@ -92,7 +92,8 @@ class ImportConfig:
     super_categories: str = ""
     """CSV file (class_name,super_category) for stratified draws of held-out classes"""
     trim_order: list[str] = field(default_factory=list)
-    """domains in the order in which mixtures are trimmed; empty means largest first"""
+    """domains in the order in which mixtures are trimmed, those that are not imported left out;
+    empty means largest first"""
     table: str = ""
     """path of the table below the root (kind tsv)"""
     path_column: str = "filepath"
@@ -192,7 +193,7 @@ class HeldOutConfig:
 
 
 class BudgetRule(Enum):
-    """How many samples a mixture holds, and which; docs/concepts.md explains each."""
+    """How many samples a mixture holds, and which; docs/splits.md explains each."""
 
     published = "published"
     random = "random"
@@ -276,6 +277,4 @@ class HeldOutList:
     name: str = MISSING
     source: str = MISSING
     """who published it, and where"""
-    dataset: str = MISSING
-    """the dataset whose classes they are"""
     classes: list[str] = MISSING

@@ -82,7 +82,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
 
 def _describe(run: Run, device: str, precision: str) -> None:
     """Write what the run is (config.yaml) and how it was made (run.json)."""
-    content = identity(run.model, run.training, run.seed, run.mixture)
+    content = identity(run.model, run.training, run.seed, run.pixels, run.mixture)
     write_text(run.folder / "config.yaml", OmegaConf.to_yaml(content))
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     before = read_record(run.folder)

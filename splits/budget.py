@@ -54,7 +54,7 @@ class Budget:
             raise UserError(
                 f"budget.total is {self.total} with rule {self.rule}",
                 expected="a positive total with rule fixed_total, and 0 with every other rule",
-                fix="set budget.rule=fixed_total and budget.total=N, or leave both out",
+                fix="give budget.total=N with the rule fixed_total, and with no other",
             )
 
 
@@ -149,52 +149,67 @@ def allocate(
     requested_DC = request(exposure_DC, available_DC)
     trimmed_DC = np.zeros_like(requested_DC)
     rows = trim_order(available_DC, world)
-    if requested_DC.sum() < size:
+    if requested_DC.sum() <= size:
         realised_DC, notes = _small_pool(requested_DC, size, budget)
     elif budget.rule == "balanced":
         realised_DC = balance(requested_DC, size, rows)
-        notes = (f"{size} samples in equal parts for the domains that are shown",)
+        notes = _balance_notes(requested_DC, realised_DC, world)
     else:
         kept_DC, notes = np.zeros_like(requested_DC), ()
         if budget.rule == "exposure_matched":
             kept_DC, notes = _kept(requested_DC, size, world, test_domain)
         left_DC, left = np.where(kept_DC > 0, 0.0, exposure_DC), size - int(kept_DC.sum())
-        shrunk_DC, may_DC = shrink(left_DC, available_DC, left)
+        tested_DC = np.zeros_like(exposure_DC, dtype=bool)
+        tested_DC[world.domains.index(test_domain)] = np.isin(world.classes, held_out)
+        shrunk_DC, may_DC = shrink(left_DC, available_DC, left, tested_DC)
         trimmed_DC = shrunk_DC - trim(shrunk_DC, left, _cell_order(rows, order_DC), may_DC)
         realised_DC = kept_DC + shrunk_DC - trimmed_DC
         pool = int(np.where(left_DC > 0, available_DC, 0).sum())
         notes += _shrink_notes(pool, left, trimmed_DC, [world.domains[row] for row in rows])
+    notes += _empty_notes((exposure_DC > 0) & (available_DC == 0), world)
     return Allocation(size, requested_DC, realised_DC, trimmed_DC, notes)
 
 
 def shrink(
-    exposure_DC: np.ndarray, available_DC: np.ndarray, size: int
+    exposure_DC: np.ndarray, available_DC: np.ndarray, size: int, tested_DC: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shrink a pool to `size` by one factor for all cells, rounded up per cell.
 
-    A cell that is shown in part, with share p, gets ceil(p x factor x n), the factor being that of
-    the pool with such cells whole; the factor of the whole cells is then set to fill the rest
-    (as published for the interpolation between a setting and its upper bound). Where the whole
-    cells cannot fill it, the pool of ceil(p x n) is shrunk by one factor. Factors are
-    floating-point numbers, as in the published code, whose counts are met one by one.
+    The factor is a floating-point number, as in the published code, whose counts are met one by
+    one. Where the held-out cells alone are shown in part (an interpolation between a setting and
+    its upper bound), the rule is the published one: such a cell with share p gets
+    ceil(p x factor x n), the factor being that of the pool with such cells whole, and the factor
+    of all other cells is then set to fill the rest.
+
+    Args:
+        exposure_DC: what is shown.
+        available_DC: samples of every cell.
+        size: less than the samples that are shown.
+        tested_DC: the held-out cells of the test domain.
 
     Returns:
-        Int64 [D, C] of at least `size` samples in all, where the pool has as many, and the cells
-        that may be trimmed, bool [D, C].
+        Int64 [D, C] of at least `size` samples in all, and the cells that may be trimmed to it,
+        bool [D, C].
     """
-    is_whole_DC = exposure_DC == 1
+    requested_DC = request(exposure_DC, available_DC)
+    is_part_DC = (exposure_DC > 0) & (exposure_DC < 1)
+    if not is_part_DC.any() or (is_part_DC & ~tested_DC).any():
+        return _by_one_factor(requested_DC, size), exposure_DC > 0
     pool = int(np.where(exposure_DC > 0, available_DC, 0).sum())
-    share_DC = np.where(is_whole_DC, 0.0, exposure_DC)
-    parts_DC = np.ceil(share_DC * (size / max(pool, 1)) * available_DC).astype(np.int64)
-    whole_DC = np.where(is_whole_DC, available_DC, 0)
+    parts_DC = np.ceil(exposure_DC * (size / pool) * available_DC).astype(np.int64) * is_part_DC
+    whole_DC = np.where(is_part_DC, 0, requested_DC)
     left, whole = size - int(parts_DC.sum()), int(whole_DC.sum())
-    if not 0 <= left <= whole:
-        parts_DC, is_whole_DC = np.zeros_like(parts_DC), exposure_DC > 0
-        whole_DC = request(exposure_DC, available_DC)
-        left, whole = size, int(whole_DC.sum())
-    if left == whole:
-        return parts_DC + whole_DC, is_whole_DC
-    return parts_DC + np.ceil(left / max(whole, 1) * whole_DC).astype(np.int64), is_whole_DC
+    if left > whole:  # the other cells cannot fill the rest: they stay whole, and the parts fill it
+        parts_DC = _by_one_factor(requested_DC * is_part_DC, size - whole)
+        return parts_DC + whole_DC, is_part_DC
+    if left < 0:
+        return parts_DC, is_part_DC
+    return parts_DC + _by_one_factor(whole_DC, left), ~is_part_DC & (exposure_DC > 0)
+
+
+def _by_one_factor(pool_DC: np.ndarray, size: int) -> np.ndarray:
+    """The pool times size / pool, rounded up; int64."""
+    return np.ceil(size / max(int(pool_DC.sum()), 1) * pool_DC).astype(np.int64)
 
 
 def trim(
@@ -283,8 +298,10 @@ def _shrink_notes(
 def _small_pool(
     pool_DC: np.ndarray, size: int, budget: Budget
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """A pool smaller than the budget: kept as it is, or repeated up to the size."""
+    """A pool within the budget: kept as it is, or repeated up to the size."""
     pool = int(pool_DC.sum())
+    if pool == size:
+        return pool_DC.copy(), (f"pool of {pool} kept whole: as large as the budget",)
     if budget.top_up and pool:
         counts = _proportional(pool_DC.ravel(), size).reshape(pool_DC.shape)
         return counts, (f"pool of {pool} repeated to {size}: {size / pool:.2f} times each",)
@@ -295,6 +312,27 @@ def _small_pool(
             fix=f"set budget.total={pool} or less, or budget.top_up=true",
         )
     return pool_DC.copy(), (f"pool of {pool} kept whole: smaller than the budget of {size}",)
+
+
+def _balance_notes(pool_DC: np.ndarray, realised_DC: np.ndarray, world: World) -> tuple[str, ...]:
+    """Which domains have equal parts, and which gave all that they have."""
+    rows = [row for row in range(len(pool_DC)) if pool_DC[row].any()]
+    whole = [row for row in rows if np.array_equal(pool_DC[row], realised_DC[row])]
+    parts = [row for row in rows if row not in whole]
+    told = ", ".join(f"{world.domains[row]} {realised_DC[row].sum()}" for row in parts)
+    notes: tuple[str, ...] = (f"equal parts for the domains that are shown: {told}",)
+    if whole:
+        told = ", ".join(f"{world.domains[row]} {realised_DC[row].sum()}" for row in whole)
+        notes += (f"smaller domains with all that they have: {told}",)
+    return notes
+
+
+def _empty_notes(empty_DC: np.ndarray, world: World) -> tuple[str, ...]:
+    cells = [
+        f"{world.domains[row]}/{world.classes[column]}" for row, column in np.argwhere(empty_DC)
+    ]
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return (f"shown, but without a sample: {', '.join(cells[:3])}{more}",) if cells else ()
 
 
 def _proportional(pool: np.ndarray, size: int) -> np.ndarray:

@@ -168,6 +168,12 @@ def plan_cells(
         test_domain=recipe.test_domain,
         held_out=recipe.held_out,
     )
+    if not allocation.realised.any():
+        raise UserError(
+            f"setting `{recipe.setting.name}` shows no sample",
+            expected="at least one sample in a mixture",
+            where=f"test domain {recipe.test_domain}",
+        )
     return shown_DC, allocation
 
 

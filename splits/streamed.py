@@ -1,8 +1,8 @@
 """A mixture of a table that does not fit into memory: two passes over a Parquet file.
 
 The first pass numbers the cell and the seeded key of every row (10 bytes a row stay in memory),
-the second writes the chosen rows. The files are those of `splits.mixture`, byte for byte the same
-selection; what differs is that the table must be sorted by id already.
+the second writes the chosen rows. The files are those of `splits.mixture`, and so is the selection,
+of a table that knows no order of lists and is sorted by id already.
 """
 
 from __future__ import annotations

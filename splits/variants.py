@@ -68,7 +68,7 @@ def subsets_of_size(
     """
     others = [name for name in world.domains if name not in (world.natural, test_domain)]
     every = list(combinations(others, size)) if size >= 0 else []
-    if not every or count > len(every):
+    if not every or not 0 <= count <= len(every):
         raise UserError(
             f"{count or 'all'} subsets of {size} other domains are asked for, of {len(every)}",
             expected=f"0 to {len(others)} domains beside `{world.natural}` and `{test_domain}`, "
@@ -88,13 +88,17 @@ def read_matrix(path: Path) -> tuple[tuple[str, str, float], ...]:
         UserError: the file is missing, or not such a table.
     """
     expected = "a CSV file with the columns domain, class_name, exposure; * stands for every one"
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", expected=expected)
     try:
-        table = pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} cannot be read ({reason})", expected=expected) from None
     if set(table.columns) != set(MATRIX_COLUMNS):
         raise UserError(f"{path} has the columns {', '.join(table.columns)}", expected=expected)
+    if table.is_empty() or table.null_count().sum_horizontal()[0]:
+        raise UserError(f"{path} has no rows, or empty fields", expected=expected)
     shares = table["exposure"].str.strip_chars().cast(pl.Float64, strict=False)
     for number, share in enumerate(shares, start=2):
         if share is None:
@@ -102,7 +106,5 @@ def read_matrix(path: Path) -> tuple[tuple[str, str, float], ...]:
                 f"line {number} of {path} has the exposure {table['exposure'][number - 2]!r}",
                 expected="a share from 0 to 1",
             )
-    if table.is_empty() or table.null_count().sum_horizontal()[0]:
-        raise UserError(f"{path} has no rows, or empty fields", expected=expected)
     columns = table.with_columns(exposure=shares).select(*MATRIX_COLUMNS)
     return tuple(columns.iter_rows())

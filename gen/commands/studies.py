@@ -66,6 +66,16 @@ def write_study_report(options: argparse.Namespace) -> None:
     print(f"report: {path}")
 
 
+def _coinciding(study: Study) -> list[str]:
+    """Settings whose mixtures are the same for a test domain and draw: trained more than once."""
+    alike: dict[tuple[str, int, str], list[str]] = {}
+    for mixture in study.mixtures.values():
+        key = (mixture.test_domain, mixture.draw, mixture.sha256)
+        alike.setdefault(key, []).append(mixture.setting.name)
+    found = {tuple(names) for names in alike.values() if len(names) > 1}
+    return [f"the same mixture by several names: {', '.join(names)}" for names in sorted(found)]
+
+
 def _print_status(study: Study) -> None:
     from gen.sweep.status import status_table
 
@@ -85,6 +95,8 @@ def _print_plan(study: Study) -> None:
     for row in table.iter_rows(named=True):
         line = f"{row['state']:<8} {row['progress']:>5.0%}  {row['samples']:>9,}"
         print(f"{line}  {row['mixture_sha256'][:12]}  {row['run']:<{width}}".rstrip())
+    for line in _coinciding(study):
+        print(line)
     print(
         f"{len(study.runs)} runs of {len(set(table['mixture_sha256']))} different mixtures, "
         f"{study.config.training.samples_seen:,} samples seen by each"

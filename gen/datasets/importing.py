@@ -149,7 +149,8 @@ def _plan(config: ImportConfig, listing: pl.DataFrame) -> dict[str, Any]:
         return plan | {"domains": domains, "classes": [], "natural": "", "super_categories": {}}
     if missing := sorted(set(domains) - set(found)):
         raise UserError(f"domain `{missing[0]}` has no image", where=f"dataset {config.name}")
-    World(tuple(domains), tuple(classes), config.natural, tuple(config.trim_order))  # refuses
+    trim_order = tuple(name for name in config.trim_order if name in domains)
+    World(tuple(domains), tuple(classes), config.natural, trim_order)  # refuses
     for domain in domains:
         domain_nouns(domain, config.captions, config.nouns)  # refuses
     return plan | {

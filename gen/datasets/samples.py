@@ -91,7 +91,8 @@ class Dataset:
     @property
     def world(self) -> World:
         """Domains and classes, as settings need them (not of a base)."""
-        trim_order = tuple(self.manifest["config"].get("trim_order", ()))
+        named = self.manifest["config"].get("trim_order", ())
+        trim_order = tuple(name for name in named if name in self.domains)
         return World(self.domains, self.classes, self.natural, trim_order)
 
     @property

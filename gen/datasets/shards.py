@@ -7,6 +7,8 @@ of every encoded image, so that reading needs no streaming and shuffling is exac
 from __future__ import annotations
 
 import mmap
+import os
+import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,7 +44,36 @@ def encode_png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
 
 
-def read_images(folder: Path, samples: pl.DataFrame, pixels: int) -> np.ndarray:
+def empty_images(count: int, pixels: int) -> np.ndarray:
+    """Room for `count` square images, uint8 [count, pixels, pixels, 3].
+
+    Raises:
+        UserError: there is not that much memory.
+    """
+    needed, available = 3 * count * pixels**2, available_memory()
+    if needed > available:
+        raise UserError(
+            f"{count:,} images need {needed / 2**30:.1f} GiB of memory, of which "
+            f"{available / 2**30:.1f} are available",
+            expected=f"room for all of them at {pixels} × {pixels} pixels",
+            fix="import the dataset with fewer `pixels`, take fewer `--slots`, a smaller base, or "
+            "a larger machine",
+        )
+    return np.empty((count, pixels, pixels, 3), dtype=np.uint8)
+
+
+def available_memory() -> int:
+    """Bytes that a process may still take, what the system would give back among them."""
+    path = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable: *(\d+) kB", path.read_text()) if path.is_file() else None
+    if found:
+        return int(found[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def read_images(
+    folder: Path, samples: pl.DataFrame, pixels: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Decode the images of `samples`, in their order, as models see them.
 
     Args:
@@ -50,14 +81,15 @@ def read_images(folder: Path, samples: pl.DataFrame, pixels: int) -> np.ndarray:
         samples: rows of the sample table (`id`, `shard`, `offset`, `size`, `height`, `width`).
         pixels: P, height and width of the result. Of an image of another size it is the centre
             square, resized; an image of that size stays as it is.
+        out: where to write the images; new memory where it is None.
 
     Returns:
         uint8 RGB, shape [N, P, P, 3].
 
     Raises:
-        UserError: a shard is missing or an image in it is damaged.
+        UserError: a shard is missing or an image in it is damaged, or memory lacks.
     """
-    images = np.empty((samples.height, pixels, pixels, 3), dtype=np.uint8)
+    images = empty_images(samples.height, pixels) if out is None else out
     rows = samples.select("id", "shard", "offset", "size", "height", "width").with_row_index("row")
     for (shard,), part in rows.group_by("shard", maintain_order=True):
         path = folder / "shards" / str(shard)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gen.datasets.samples import Dataset
-from gen.schema import StudyConfig
+from gen.schema import BudgetRule, StudyConfig
 from splits.errors import UserError, unknown
 from splits.settings import SETTINGS
 
@@ -43,6 +43,13 @@ def check_study(config: StudyConfig) -> None:
         )
     if min(config.seeds) < 0:
         raise UserError(f"key `seeds` is {config.seeds}", expected="no negative seed", where=where)
+    rules = [config.budget.rule, *(r for v in config.variants.values() for r in v.budget)]
+    if config.budget.total and BudgetRule.fixed_total not in rules:
+        raise UserError(
+            f"key `budget.total` is {config.budget.total}, and no setting has a fixed total",
+            expected="rule fixed_total, of the study (budget.rule) or of a variant",
+            where=where,
+        )
     _check_ranges(config.training, where)
 
 
@@ -72,6 +79,12 @@ def check_dataset(dataset: Dataset) -> None:
     Raises:
         UserError: too few classes have test images in every domain.
     """
+    if dataset.is_base:
+        raise UserError(
+            f"dataset `{dataset.name}` has no classes to test",
+            expected="a dataset of domains and classes; image–caption data goes into `base`",
+            where=str(dataset.folder),
+        )
     classes = dataset.comparable_classes
     if len(classes) < MIN_CLASSES:
         raise UserError(

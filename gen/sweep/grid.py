@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from gen.config import load_config
 from gen.datasets.samples import Dataset
-from gen.schema import BudgetConfig, HeldOutList, StudyConfig, VariantConfig
+from gen.schema import (
+    BudgetConfig,
+    BudgetRule,
+    HeldOutConfig,
+    HeldOutList,
+    StudyConfig,
+    VariantConfig,
+)
 from splits.budget import Budget
 from splits.errors import UserError
 from splits.held_out import check_held_out, draw_held_out
@@ -59,12 +66,28 @@ def draws_of(config: StudyConfig, dataset: Dataset) -> tuple[tuple[str, ...], ..
             where=where,
         )
     if wanted.count:
-        seeds = range(wanted.seed, wanted.seed + wanted.draws)
-        categories = dataset.super_categories
-        return tuple(draw_held_out(categories, wanted.count, seed) for seed in seeds)
+        return _seeded_draws(wanted, dataset.super_categories, where)
     names = wanted.classes or _published(wanted.published)
     check_held_out(names, dataset.classes)
     return (tuple(sorted(names)),)
+
+
+def _seeded_draws(
+    wanted: HeldOutConfig, super_categories: Mapping[str, str], where: str
+) -> tuple[tuple[str, ...], ...]:
+    """Draws by consecutive seeds; equal ones would count one draw as several."""
+    seed_of: dict[tuple[str, ...], int] = {}
+    for seed in range(wanted.seed, wanted.seed + wanted.draws):
+        drawn = draw_held_out(super_categories, wanted.count, seed)
+        if drawn in seed_of:
+            raise UserError(
+                f"seeds {seed_of[drawn]} and {seed} draw the same held-out classes",
+                expected=f"{wanted.draws} different draws",
+                where=where,
+                fix="take another held_out.seed, a larger held_out.count, or fewer draws",
+            )
+        seed_of[drawn] = seed
+    return tuple(seed_of)
 
 
 def grid_of(
@@ -116,7 +139,8 @@ def _varied(
     for name in variant.of:
         start = Choice(SETTINGS[name], budget_of(config.budget), config.caption)
         for setting, domains in _settings(variant, start.setting, config.test_domains, world):
-            for choice in _treatments(variant, replace(start, setting=setting)):
+            changed = replace(start, setting=setting)
+            for choice in _treatments(variant, changed, config.budget.total):
                 yield choice, domains
 
 
@@ -126,7 +150,8 @@ def _settings(
     """The setting with every combination of shares, domains and matrices."""
     if variant.matrix:
         for path in map(Path, variant.matrix):
-            yield _with_matrix(setting, path), test_domains
+            described = f"the exposure matrix {path.name}"
+            yield Setting(path.stem, described, cells=read_matrix(path)), test_domains
         return
     subsets = _subsets(variant, test_domains, world)
     varied = [key for key in SHARES if getattr(variant, key)]
@@ -146,7 +171,14 @@ def _subsets(
         return {None: test_domains}
     subsets: dict[tuple[str, ...] | None, list[str]] = {}
     for text in variant.domains:
-        subset = tuple(name.strip() for name in text.split("+"))
+        names = [name.strip() for name in text.split("+")]
+        subset = tuple(sorted(names, key=lambda name: _place(name, world)))
+        if len(set(names)) < len(names) or subset in subsets:
+            raise UserError(
+                f"a domain or a subset stands twice in {', '.join(variant.domains)}",
+                expected="every subset once, and every domain once in it",
+                where="`domains` of a variant",
+            )
         subsets[subset] = [name for name in test_domains if name not in subset]
     for size, test_domain in product(variant.diversity, test_domains):
         for subset in subsets_of_size(
@@ -156,11 +188,11 @@ def _subsets(
     return subsets
 
 
-def _treatments(variant: VariantConfig, start: Choice) -> Iterator[Choice]:
+def _treatments(variant: VariantConfig, start: Choice, total: int) -> Iterator[Choice]:
     """The choice with every combination of budgets, topping up and captions."""
     choices = [start]
     if variant.budget:
-        choices = [_with_rule(choice, rule.name) for choice in choices for rule in variant.budget]
+        choices = [_with_rule(start, rule.name, total) for rule in variant.budget]
     if variant.top_up:
         choices = [_topped_up(choice, flag) for choice in choices for flag in variant.top_up]
     if variant.caption:
@@ -172,9 +204,8 @@ def _treatments(variant: VariantConfig, start: Choice) -> Iterator[Choice]:
     yield from choices
 
 
-def _with_rule(choice: Choice, rule: str) -> Choice:
-    total = choice.budget.total if rule == "fixed_total" else 0
-    budget = replace(choice.budget, rule=rule, total=total)
+def _with_rule(choice: Choice, rule: str, total: int) -> Choice:
+    budget = replace(choice.budget, rule=rule, total=total if rule == "fixed_total" else 0)
     return choice.named(rule, f"budget {rule}", budget=budget)
 
 
@@ -184,15 +215,16 @@ def _topped_up(choice: Choice, flag: bool) -> Choice:
     return choice.named(suffix, suffix.replace("_", " "), budget=budget)
 
 
-def _with_matrix(setting: Setting, path: Path) -> Setting:
-    return Setting(
-        f"{setting.name}-{path.stem}", f"the exposure matrix {path.name}", cells=read_matrix(path)
-    )
+def _place(name: str, world: World) -> tuple[int, str]:
+    """Sorts domains as the world does, unknown ones (refused later) behind."""
+    known = name in world.domains
+    return (world.domains.index(name) if known else len(world.domains), name)
 
 
 def budget_of(config: BudgetConfig) -> Budget:
-    """The budget that a configuration describes."""
-    return Budget(config.rule.name, config.seed, config.total, config.top_up)
+    """The study's own budget; a total may be there for its variants alone."""
+    total = config.total if config.rule is BudgetRule.fixed_total else 0
+    return Budget(config.rule.name, config.seed, total, config.top_up)
 
 
 def _published(name: str) -> list[str]:
@@ -209,6 +241,20 @@ def _check_variant(variant: VariantConfig, where: str) -> None:
             expected=f"`matrix`, or some of {', '.join(f'`{key}`' for key in exposures)}",
             where=where,
         )
+    if variant.matrix and len(variant.of) != 1:
+        raise UserError(
+            f"`of` names {len(variant.of)} settings beside a matrix, which replaces them",
+            expected="one setting",
+            where=where,
+        )
+    if variant.domains and variant.diversity:
+        raise UserError(
+            "the other domains are given twice: by `domains` and by `diversity`",
+            expected="named subsets, or a ladder; both are two variants",
+            where=where,
+        )
+    if variant.subsets and not variant.diversity:
+        raise UserError("`subsets` stands without `diversity`", where=where)
     lists = [*exposures, "matrix", "budget", "top_up", "caption"]
     if not variant.of or not any(getattr(variant, key) for key in lists):
         raise UserError(

@@ -72,7 +72,7 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     draws = draws_of(config, dataset)
     mixtures = _mixtures(config, dataset, base, draws)
     folder = runs / config.name
-    planned = _runs(config, model, list(mixtures.values()), folder)
+    planned = _runs(config, model, dataset.pixels, list(mixtures.values()), folder)
     return Study(config, model, dataset, base, draws, folder, mixtures, planned)
 
 
@@ -95,9 +95,15 @@ def mixture_name(mixture: Mixture) -> str:
 def find_run(study: Study, name: str) -> Run:
     """The run of that name, or of the only name that starts so."""
     matches = [run for run in study.runs if run.name.startswith(name)]
-    if len(matches) != 1:
+    if not matches:
         names = [run.name for run in study.runs]
         raise unknown("run", name, names, where=f"study {study.name}")
+    if len(matches) > 1:
+        raise UserError(
+            f"{len(matches)} runs start with `{name}`: {', '.join(run.name for run in matches)}",
+            expected="the name of one run, or a beginning that no other has",
+            where=f"study {study.name}",
+        )
     return matches[0]
 
 
@@ -132,7 +138,11 @@ def _mixtures(
 
 
 def _runs(
-    config: StudyConfig, model: ModelConfig, mixtures: Sequence[Mixture], folder: Path
+    config: StudyConfig,
+    model: ModelConfig,
+    pixels: int,
+    mixtures: Sequence[Mixture],
+    folder: Path,
 ) -> tuple[Run, ...]:
     """Every (setting, seed) once per distinct mixture."""
     shared: dict[tuple[str, str], dict[Target, Mixture]] = {}
@@ -143,7 +153,8 @@ def _runs(
     for (setting, _), served in shared.items():
         mixture = next(iter(served.values()))
         for seed in config.seeds:
-            key = identity(model, config.training, seed, mixture)
+            key = identity(model, config.training, seed, pixels, mixture)
             name = run_name(setting, list(served), seed, key)
-            runs.append(Run(folder / name, setting, served, model, config.training, seed))
+            run = Run(folder / name, setting, served, model, config.training, seed, pixels)
+            runs.append(run)
     return tuple(runs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import polars as pl
 import torch
 
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import read_images
+from gen.datasets.shards import empty_images, read_images
 from gen.models.vocabulary import Vocabulary
 from gen.randomness import sample_keys
 from splits.errors import UserError
@@ -57,17 +56,26 @@ def load_pairs(
     if base is not None:
         columns = ["id", "caption", *IMAGE_COLUMNS]
         parts.append((base, base.scan().select(columns).collect()))
-    _check_memory(sum(len(rows) for _, rows in parts), dataset.pixels)
-    images = [read_images(source.folder, rows, dataset.pixels) for source, rows in parts]
+    images = empty_images(sum(len(rows) for _, rows in parts), dataset.pixels)
+    start = 0
+    for source, rows in parts:
+        read_images(source.folder, rows, dataset.pixels, images[start : start + len(rows)])
+        start += len(rows)
     captions = [rows["caption"].to_numpy() for _, rows in parts]
     texts, caption_ids = np.unique(np.concatenate(captions), return_inverse=True)
-    ids = [name for _, rows in parts for name in rows["id"]]
     return Pairs(
-        torch.from_numpy(np.concatenate(images) if base else images[0]).permute(0, 3, 1, 2),
+        torch.from_numpy(images).permute(0, 3, 1, 2),
         vocabulary.encode(list(texts)),
         caption_ids,
-        sample_keys(ids),
+        sample_keys([name for _, rows in parts for name in _told_apart(rows["id"])]),
     )
+
+
+def _told_apart(ids: pl.Series) -> list[str]:
+    """The ids, with `#1`, `#2`, … at further copies of one: each is augmented in its own way."""
+    numbers = pl.select(pl.int_range(pl.len()).over(ids.alias("id"))).to_series()
+    pairs = zip(ids, numbers, strict=True)
+    return [f"{name}#{number}" if number else name for name, number in pairs]
 
 
 def _rows(dataset: Dataset, mixture: Mixture) -> pl.DataFrame:
@@ -83,16 +91,3 @@ def _rows(dataset: Dataset, mixture: Mixture) -> pl.DataFrame:
             fix="build the mixtures again: clipgen split build STUDY",
         )
     return rows
-
-
-def _check_memory(samples: int, pixels: int) -> None:
-    """Refuse before reading what does not fit."""
-    needed = 3 * samples * pixels**2
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > free:
-        raise UserError(
-            f"the images need {needed / 2**30:.0f} GiB of memory, of which {free / 2**30:.0f} are "
-            "free",
-            expected=f"room for {samples:,} images of {pixels} × {pixels} pixels",
-            fix="import the dataset with fewer `pixels`, take a smaller base, or a larger machine",
-        )

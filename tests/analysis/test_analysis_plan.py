@@ -86,6 +86,7 @@ def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
             ModelConfig(),
             TrainingConfig(),
             0,
+            32,
         )
         for name, draws in (("natural_only", (0, 1)), ("cg_low_diversity", (1,)))
     )

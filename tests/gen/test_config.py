@@ -50,6 +50,12 @@ def test_there_are_configurations_of_every_kind():
     assert {path.parent.name for path in FILES} == set(SCHEMAS)
 
 
+def test_an_empty_value_on_the_command_line_is_an_empty_text():
+    assert load_config("studies", "domainnet").base
+    assert load_config("studies", "domainnet", ["base="]).base == ""
+    assert "held_out.count" in message("studies", "debug", "held_out.count=")
+
+
 def test_a_file_and_a_name_load_the_same():
     path = CONFIGS / "studies" / "debug.yaml"
     assert load_config("studies", str(path)) == load_config("studies", "debug")

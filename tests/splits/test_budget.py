@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -165,6 +167,41 @@ def test_balanced_domains_differ_only_where_one_has_no_more(pool, data):
     assert all(
         total >= most - 1 or total == limit for total, limit in zip(totals, limits, strict=True)
     )
+
+
+def test_what_cannot_be_balanced_is_told():
+    low = np.array([[0] * 4, [1] * 4, [1, 1, 1, 0]])
+    notes = allocated(low, budget=Budget("balanced")).notes
+    assert notes == ("pool of 36 kept whole: as large as the budget",)
+    available = np.array([[1] * 4, [9] * 4, [5, 5, 2, 4]])
+    notes = allocated(np.ones((3, 4)), available, Budget("balanced")).notes
+    assert notes == (
+        "equal parts for the domains that are shown: real 28",
+        "smaller domains with all that they have: clipart 4, sketch 16",
+    )
+
+
+def test_an_empty_cell_that_was_let_pass_is_told():
+    available = AVAILABLE.copy()
+    available[0, 2] = 0
+    assert allocated(CG_HIGH, available).notes[-1] == "shown, but without a sample: clipart/cat"
+
+
+@given(
+    hnp.arrays(np.int64, (3, 4), elements=st.integers(1, 60)),
+    st.lists(st.floats(0.01, 1), min_size=2, max_size=5),
+    st.sampled_from(["seen", "others", "held_out", "everything"]),
+)
+def test_more_exposure_never_shows_clearly_fewer_samples(counts, shares, block):
+    rows = {"seen": (2, slice(0, 3)), "others": (0, slice(None)), "held_out": (2, 3)}
+    varied = rows.get(block, (slice(0, 3, 2), slice(None)))
+    shown = []
+    for share in sorted(shares):
+        exposure = np.ones((3, 4))
+        exposure[varied] = share
+        shown.append(int(allocated(exposure, counts).realised[varied].sum()))
+    cells = np.ones((3, 4))[varied].size  # each may be rounded up, or trimmed by one
+    assert all(more >= fewer - cells for fewer, more in pairwise(shown))
 
 
 def test_exposure_matched_shows_equally_many_of_the_test_domain_at_low_and_high_diversity():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -181,6 +183,19 @@ def test_an_empty_cell_that_the_setting_shows_is_a_user_error():
     allowed = build(samples=table(counts), allow_empty_cells=True)
     assert allowed.realised[0, 2] == 0
     assert allowed.size == 36
+
+
+def test_a_mixture_of_nothing_is_a_user_error():
+    nothing = replace(SETTINGS["natural_only"], cells=(("real", "*", 0.0),))
+    with pytest.raises(UserError, match="setting `natural_only` shows no sample"):
+        build(nothing)
+
+
+def test_every_key_of_a_manifest_stands_on_the_formats_page():
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    table = page.split("| key of the manifest |")[1].split("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert set(re.findall(r"`(\w+)`", "".join(first))) == set(manifest_of(build()))
 
 
 def test_a_topped_up_mixture_shows_its_samples_several_times():
