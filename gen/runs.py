@@ -97,8 +97,18 @@ class Run:
     @property
     def evaluated(self) -> bool:
         tables = [self.folder / f"{name}.parquet" for name in ("predictions", "evaluation")]
-        fresh = read_record(self.folder).get("evaluated") == self.results_key
-        return fresh and all(table.is_file() for table in tables)
+        if self.is_damaged or not all(table.is_file() for table in tables):
+            return False
+        return bool(read_record(self.folder).get("evaluated") == self.results_key)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether its run.json cannot be read, without which nothing else counts."""
+        try:
+            read_record(self.folder)
+        except UserError:
+            return True
+        return False
 
     @property
     def final_weights(self) -> Path:

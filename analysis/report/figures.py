@@ -131,7 +131,7 @@ def exposure_figure(table: pl.DataFrame) -> Figure:
     for axes in grid[len(settings) :]:
         axes.set_visible(False)
     bar = figure.colorbar(image, ax=grid.tolist(), shrink=0.7, pad=0.01)
-    bar.set_label("training samples per cell (white: none)")
+    bar.set_label("samples per cell")
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     bar.outline.set_visible(False)
     return figure

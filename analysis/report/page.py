@@ -150,7 +150,7 @@ def _time_sentence(results: StudyResults, cost: pl.DataFrame) -> str:
     worked = f"All runs together worked for {duration(total or 0)}"
     if results.plan.dataset_seconds is not None:
         built = duration(results.plan.dataset_seconds)
-        worked = f"Rendering the dataset took {built}. {worked}"
+        worked = f"Making the dataset took {built}. {worked}"
     if results.wall_seconds is None:
         return f"{worked}."
     elapsed = duration(results.wall_seconds)

@@ -64,6 +64,12 @@ UNREADABLE = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
 )
+REMEDIES = {
+    "predictions.parquet": "`clipgen evaluate STUDY --run …` makes it again",
+    "evaluation.parquet": "`clipgen evaluate STUDY --run …` makes it again",
+    "analysis/similarity.parquet": "`clipgen analyze STUDY --run …` makes it again",
+    "metrics.jsonl": "it was written while training and cannot be made again",
+}
 MANIFEST_KEYS = ("domains", "classes", "realised")
 
 
@@ -255,7 +261,7 @@ def _collect(
             table = read(path, schema)
         except UNREADABLE as error:
             reason = str(error).strip().split("\n")[0][:120]
-            problems.append(f"{run.name}/{name} cannot be read ({reason})")
+            problems.append(f"{run.name}/{name} cannot be read ({reason}); {REMEDIES[name]}")
             continue
         named = {"run": run.name, "setting": run.setting, "seed": run.seed}
         columns = [pl.lit(value, dtype=RUN_COLUMNS[key]).alias(key) for key, value in named.items()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import polars as pl
 
@@ -193,6 +194,23 @@ def banner_lines(results: StudyResults) -> list[str]:
 def caveat(results: StudyResults) -> str:
     """What the intervals cover and what they do not."""
     plan = results.plan
+    untested = " ".join(_untested(plan))
+    return f"{_coverage(plan)} {untested}".strip()
+
+
+def _untested(plan: StudyPlan) -> Iterator[str]:
+    """Held-out classes of which a test domain has no test image."""
+    for (draw, held_out), domain in product(enumerate(plan.draws), plan.test_domains):
+        tested = plan.tests.get("test", {}).get(domain, frozenset())
+        if lacking := [name for name in held_out if name not in tested]:
+            of_draw = f" of draw {draw}" if len(plan.draws) > 1 else ""
+            yield (
+                f"{len(lacking)} of the {len(held_out)} held-out classes{of_draw} have no test "
+                f"image in {domain} ({', '.join(lacking)}): they are held out and not tested."
+            )
+
+
+def _coverage(plan: StudyPlan) -> str:
     seeds = "one seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
     held_out = f"{len(plan.draws[0])} held-out classes"
     if len(plan.draws) == 1:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen.commands.options import Verbs, load, study_command
+from gen.commands.options import Verbs, load, save, study_command
 
 if TYPE_CHECKING:
     from gen.sweep.study import Study
@@ -32,10 +32,8 @@ def add_split_commands(commands: Verbs) -> None:
 
 
 def build_splits(options: argparse.Namespace) -> None:
-    from gen.sweep.study import save_study
-
     study = load(options)
-    save_study(study)
+    save(study)
     for name, mixture in study.mixtures.items():
         folder = study.folder / "mixtures" / name
         print(f"{folder}  {mixture.size:>8}  {mixture.sha256[:12]}")
@@ -44,10 +42,9 @@ def build_splits(options: argparse.Namespace) -> None:
 def show_splits(options: argparse.Namespace) -> None:
     from analysis.report.split_manifests import read_manifests
     from analysis.report.split_pages import summary_lines, write_comparison
-    from gen.sweep.study import save_study
 
     study = load(options)
-    save_study(study)
+    save(study)
     mixtures = study.folder / "mixtures"
     manifests, problems = read_manifests(mixtures, study.mixtures)
     if options.compare:

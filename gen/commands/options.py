@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,14 @@ def load(options: argparse.Namespace) -> Study:
     from gen.sweep.study import load_study
 
     return load_study(options.study, options.overrides, data=options.data, runs=options.runs)
+
+
+def save(study: Study) -> None:
+    """Write a study's mixtures; tell which ones on disk were not the planned ones."""
+    from gen.sweep.study import save_study
+
+    for name in save_study(study):
+        print(f"mixture {name} on disk was not the planned one: written again", file=sys.stderr)
 
 
 def cores() -> int:

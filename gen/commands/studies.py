@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gen.commands.mixtures import write_pages
-from gen.commands.options import Verbs, cores, load, positive, study_command
+from gen.commands.options import Verbs, cores, load, positive, save, study_command
 
 if TYPE_CHECKING:
     from gen.sweep.study import Study
@@ -32,6 +32,7 @@ def sweep_study(options: argparse.Namespace) -> None:
     if options.dry_run:
         _print_plan(study)
         return
+    save(study)
     folders = ["--data", str(options.data), "--runs", str(options.runs)]
     run_sweep(study, slot_command([options.study, *options.overrides, *folders]), options.slots)
     print(f"{len(study.runs)} runs done in {study.folder}")

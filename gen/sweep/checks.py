@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
+
+import polars as pl
 
 from gen.datasets.samples import Dataset
 from gen.schema import BudgetRule, StudyConfig
@@ -93,6 +97,27 @@ def check_dataset(dataset: Dataset) -> None:
             expected=f"at least {MIN_CLASSES}",
             where=str(dataset.folder),
         )
+
+
+def check_testable(
+    dataset: Dataset, test_domains: Sequence[str], draws: Sequence[Sequence[str]]
+) -> None:
+    """Refuse held-out classes of which no test domain image could tell anything.
+
+    Raises:
+        UserError: all held-out classes of a draw lack test images in a test domain.
+    """
+    test = dataset.samples.filter(pl.col("split") == "test")
+    for domain, held_out in product(test_domains, draws):
+        tested = test.filter(domain=domain)["class_name"].unique()
+        if not set(held_out) & set(tested):
+            raise UserError(
+                f"none of the held-out classes has a test image in `{domain}`: "
+                f"{', '.join(held_out)}",
+                expected="a test image of at least one of them",
+                where=str(dataset.folder),
+                fix="hold out other classes (held_out), or test other domains (test_domains)",
+            )
 
 
 def check_base(base: Dataset) -> None:

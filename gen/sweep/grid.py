@@ -21,7 +21,7 @@ from splits.budget import Budget
 from splits.errors import UserError
 from splits.held_out import check_held_out, draw_held_out
 from splits.mixture import Base, Recipe
-from splits.settings import SETTINGS, Setting, World, check_test_domain
+from splits.settings import SETTINGS, Setting, World
 from splits.variants import read_matrix, subsets_of_size, with_domains, with_share
 
 SHARES = ("held_out", "seen", "seen_classes")
@@ -98,8 +98,6 @@ def grid_of(
     Raises:
         UserError: a variant is impossible, or applies to no test domain.
     """
-    for domain in config.test_domains:
-        check_test_domain(dataset.world, domain)
     for choice, test_domains in _choices(config, dataset.world):
         for test_domain, (draw, held_out) in product(test_domains, enumerate(draws)):
             yield Recipe(

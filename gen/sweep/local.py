@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gen.progress import progress
 from gen.sweep.status import samples_done
-from gen.sweep.study import Study, save_study
+from gen.sweep.study import Study
 from gen.training.schedule import total_samples
 from splits.errors import UserError
 
@@ -35,7 +35,6 @@ def run_sweep(study: Study, command: Sequence[str], slots: int) -> None:
     Raises:
         UserError: runs failed; the message names them and their logs.
     """
-    save_study(study)
     forget_failures(study)
     open_runs = [run for run in study.runs if not run.done]
     if not open_runs:

@@ -12,7 +12,9 @@ from gen.training.schedule import total_samples
 
 
 def run_state(run: Run) -> str:
-    """`done`, `running` (a process holds it), `failed`, `stopped` (begun), or `waiting`."""
+    """`done`, `running` (held by a process), `failed`, `stopped` (begun), `damaged`, `waiting`."""
+    if run.is_damaged:
+        return "damaged"
     if run.done:
         return "done"
     if not run.folder.is_dir():
@@ -49,10 +51,14 @@ def status_table(study: Study) -> pl.DataFrame:
                 "loss": last.get("loss"),
                 "loss_floor": last.get("loss_floor"),
                 "samples_per_second": last.get("samples_per_second"),
-                "seconds": sum(read_record(run.folder).get("seconds", {}).values()),
+                "seconds": None if run.is_damaged else _seconds(run),
             }
         )
     return pl.DataFrame(rows)
+
+
+def _seconds(run: Run) -> float:
+    return float(sum(read_record(run.folder).get("seconds", {}).values()))
 
 
 def _is_held(run: Run) -> bool:

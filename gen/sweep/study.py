@@ -13,12 +13,13 @@ from gen.config import load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
 from gen.runs import Run, Target, identity, run_name
 from gen.schema import ModelConfig, StudyConfig
-from gen.sweep.checks import check_base, check_dataset, check_study
+from gen.sweep.checks import check_base, check_dataset, check_study, check_testable
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError, unknown
 from splits.files import write_text
 from splits.mixture import Base, Mixture, build_mixture, load_mixture, manifest_of, save_mixture
 from splits.pool import build_pool
+from splits.settings import check_test_domain
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,30 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     if base:
         check_base(base)
     draws = draws_of(config, dataset)
+    for domain in config.test_domains:
+        check_test_domain(dataset.world, domain)
+    check_testable(dataset, config.test_domains, draws)
     mixtures = _mixtures(config, dataset, base, draws)
     folder = runs / config.name
     planned = _runs(config, model, dataset.pixels, list(mixtures.values()), folder)
     return Study(config, model, dataset, base, draws, folder, mixtures, planned)
 
 
-def save_study(study: Study) -> None:
-    """Write the resolved configuration and every mixture that is not there yet."""
+def save_study(study: Study) -> list[str]:
+    """Write the resolved configuration and every mixture that is not there yet.
+
+    Returns:
+        Names of the mixtures that were there, but changed or damaged, and were written again.
+    """
     config = {"study": resolved(study.config), "model": resolved(study.model)}
     write_text(study.folder / "study.yaml", OmegaConf.to_yaml(config))
+    again = []
     for name, mixture in study.mixtures.items():
         folder = study.folder / "mixtures" / name
         if not _is_saved(mixture, folder):
+            again += [name] if folder.is_dir() else []
             save_mixture(mixture, folder)
+    return again
 
 
 def mixture_name(mixture: Mixture) -> str:

@@ -67,13 +67,13 @@ def load_pairs(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         vocabulary.encode(list(texts)),
         caption_ids,
-        sample_keys([name for _, rows in parts for name in _told_apart(rows["id"])]),
+        sample_keys([name for _, rows in parts for name in told_apart(rows["id"])]),
     )
 
 
-def _told_apart(ids: pl.Series) -> list[str]:
+def told_apart(ids: pl.Series) -> list[str]:
     """The ids, with `#1`, `#2`, … at further copies of one: each is augmented in its own way."""
-    numbers = pl.select(pl.int_range(pl.len()).over(ids.alias("id"))).to_series()
+    numbers = pl.DataFrame({"id": ids}).select(pl.int_range(pl.len()).over("id")).to_series()
     pairs = zip(ids, numbers, strict=True)
     return [f"{name}#{number}" if number else name for name, number in pairs]
 

@@ -65,6 +65,24 @@ def test_status_and_dry_run_tell_that_all_is_done(finished: Workplace) -> None:
     assert [row["state"] for row in rows] == ["done"] * 4
 
 
+def test_a_damaged_record_is_told_and_stops_no_other_run(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    workplace = Workplace(tmp_path)
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    (tmp_path / "data").symlink_to(finished.folder / "data")
+    record = next(workplace.study.glob("natural_only*/run.json"))
+    record.write_text(record.read_text()[:50])
+    states = [row["state"] for row in json.loads(workplace.clipgen("status", "debug", "--json"))]
+    assert sorted(states) == ["damaged", "done", "done", "done"]
+    mixture = workplace.study / "mixtures" / "natural_only.sketch" / "mixture.parquet"
+    mixture.write_bytes(mixture.read_bytes()[:-9])
+    told = workplace.clipgen("sweep", "debug", "--slots", "1", code=2)
+    assert "mixture natural_only.sketch on disk was not the planned one: written again" in told
+    assert "run.json is damaged" in told
+    assert "1 of 4 runs are not finished" in told
+
+
 def test_the_dataset_is_shown_and_verified(finished: Workplace) -> None:
     assert "all as their hashes say" in finished.clipgen("dataset", "verify", "icons-debug")
     finished.clipgen("dataset", "show", "icons-debug", "--classes", "5")
