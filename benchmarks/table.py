@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 sys.path[0] = str(Path(__file__).parent.parent)
 
 from benchmarks.measured import finish, in_own_process, peak_gib
-from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, load_dataset, table_sha256
+from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, content_sha256, load_dataset
 
 DOMAINNET, CC12M = 586_575, 11_000_000
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -58,7 +58,7 @@ def write_dataset(data: Path, shrink: int) -> None:
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "samples": (DOMAINNET // shrink) + (CC12M // shrink),
-        "sha256": table_sha256(path),
+        "sha256": content_sha256(path),
         "domains": [*DOMAINS, "cc12m"],
         "natural": "real",
         "classes": list(CLASSES),

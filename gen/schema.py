@@ -78,6 +78,8 @@ class ImportConfig:
     """pixels of the short side of a stored image; larger ones are made smaller; 0: as they are"""
     domains: list[str] = field(default_factory=list)
     """folders that are domains; empty means all of them (kind folder)"""
+    without: list[str] = field(default_factory=list)
+    """classes that are not imported (kind folder)"""
     natural: str = ""
     """the domain of photographs (kind folder)"""
     lists: str = ""

@@ -1,96 +1,23 @@
 """The audit: is a mixture what its setting says, and are train and test apart?
 
-Every check reads ids and the sample table, never the counts of a manifest. A check gives a row of
-a findings table: `mixture` ("" for the dataset as a whole), `check`, `severity`, `count`,
-`detail`, `example`.
+Every check reads ids and the sample table, never the counts of a manifest, and gives rows of the
+findings table (`splits.findings`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 
 from splits.caption_leaks import CaptionLeaks
 from splits.composition import CELL, Selection, empty_cells, named_cells
+from splits.findings import EXAMPLES, Finding, finding, not_checked, pair_names
 from splits.near_duplicates import NearDuplicates
 from splits.settings import World
 
-EXAMPLES = 3
-"""ids that a finding names"""
 NO_HASHES = "not checked: the dataset has no perceptual hashes"
-
-FINDINGS: dict[str, Any] = {
-    "mixture": pl.String,
-    "check": pl.String,
-    "severity": pl.String,
-    "count": pl.Int64,
-    "detail": pl.String,
-    "example": pl.String,
-}
-Finding = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a check means when it finds something.
-
-    Attributes:
-        severity: `error` (the experiment is invalid) or `warning` (look at it).
-        advice: what to do about it.
-    """
-
-    severity: str
-    advice: str
-
-
-REBUILD = "build the mixtures again: delete their folders, then clipgen split build STUDY"
-DATASET = "mend the dataset and build or import it again"
-CHECKS: dict[str, Check] = {
-    "other_than_planned": Check("error", REBUILD),
-    "held_out_cell": Check("error", REBUILD),
-    "unknown_id": Check("error", REBUILD),
-    "test_sample_in_mixture": Check("error", REBUILD),
-    "held_out_image_in_mixture": Check(
-        "error", "take the image out of the training or the test list of the dataset"
-    ),
-    "held_out_image_near_mixture": Check("warning", "look at the pairs in near_duplicates.parquet"),
-    "empty_cell": Check("warning", "tell it with the results, or take the class out"),
-    "id_in_train_and_test": Check("error", DATASET),
-    "instance_in_train_and_test": Check("error", DATASET),
-    "drawing_in_both": Check("error", DATASET),
-    "identical_image": Check("warning", "look at the images; take one out of its list"),
-    "near_duplicate": Check("warning", "look at the pairs in near_duplicates.parquet"),
-    "near_duplicate_embedding": Check("warning", "look at the pairs in near_duplicates.parquet"),
-    "caption_leak": Check("warning", "tell the shares in caption_leaks.csv with the results"),
-}
-
-
-def finding(
-    check: str, mixture: str, count: int, detail: str = "", examples: Iterable[str] = ()
-) -> Finding:
-    """A row of the findings table: `ok` where the count is 0."""
-    return {
-        "mixture": mixture,
-        "check": check,
-        "severity": CHECKS[check].severity if count else "ok",
-        "count": count,
-        "detail": detail if count else "",
-        "example": "; ".join(list(examples)[:EXAMPLES]),
-    }
-
-
-def not_checked(check: str, mixture: str, why: str, count: int = 0) -> Finding:
-    """A row of the findings table for what could not be looked at, and `why`."""
-    row = finding(check, mixture, 0)
-    return row | {"severity": "not_checked", "count": count, "detail": why}
-
-
-def findings_table(rows: Sequence[Finding]) -> pl.DataFrame:
-    """The findings, in the order in which they were made."""
-    return pl.DataFrame(rows, schema=FINDINGS)
+SOME_HASHES = "not compared: images without a perceptual hash (flat ones have none)"
 
 
 # ---------------------------------------------------------------------------- dataset
@@ -104,16 +31,15 @@ def audit_dataset(samples: pl.DataFrame) -> list[Finding]:
             `sha256`).
     """
     ids, instances = (_in_several_splits(samples, column) for column in ("id", "instance"))
+    tests = samples.filter(pl.col("split") != "train").height
     images = _test_images_in_train(samples)
+    elsewhere = images.filter(pl.col("domain") != pl.col("same_domain")).height
+    detail = f"of {tests} test images are also in train, {elsewhere} of them in another domain"
     return [
-        finding("id_in_train_and_test", "", len(ids), "ids stand in two splits", ids),
-        finding(
-            "instance_in_train_and_test", "", len(instances), "instances in two splits", instances
-        ),
+        finding("id_in_train_and_test", ids, "ids that stand in two splits"),
+        finding("instance_in_train_and_test", instances, "instances that stand in two splits"),
         _drawings_in_both(samples),
-        finding(
-            "identical_image", "", images.height, _identical_detail(images), _pair_names(images)
-        ),
+        finding("identical_image", images["id"], detail, examples=pair_names(images)),
     ]
 
 
@@ -128,10 +54,10 @@ def _drawings_in_both(samples: pl.DataFrame) -> Finding:
     drawn = samples.filter(pl.col("drawing") != "")
     unseen = drawn.filter(split="test_unseen_drawing").select(key).unique()
     if unseen.is_empty():
-        return not_checked(check, "", "not applicable: the dataset has no test_unseen_drawing")
+        return not_checked(check, "not applicable: the dataset has no test_unseen_drawing")
     both = unseen.join(drawn.filter(split="train"), on=key, how="semi").sort(key)
     names = (f"{drawing} ({name})" for name, drawing in both.iter_rows())
-    return finding(check, "", both.height, "drawings of test_unseen_drawing are in train", names)
+    return finding(check, names, f"of {unseen.height} drawings of test_unseen_drawing are in train")
 
 
 def _test_images_in_train(samples: pl.DataFrame) -> pl.DataFrame:
@@ -146,15 +72,6 @@ def _test_images_in_train(samples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _identical_detail(images: pl.DataFrame) -> str:
-    elsewhere = images.filter(pl.col("domain") != pl.col("same_domain")).height
-    return f"test images that are also in train, {elsewhere} of them in another domain"
-
-
-def _pair_names(images: pl.DataFrame) -> list[str]:
-    return [f"{one} = {other}" for one, other in images.select("id", "same_as").head(3).iter_rows()]
-
-
 def audit_near_duplicates(near: NearDuplicates, samples: int, distance: int) -> list[Finding]:
     """The findings on perceptual hashes, for the dataset as a whole.
 
@@ -167,22 +84,17 @@ def audit_near_duplicates(near: NearDuplicates, samples: int, distance: int) -> 
     missing = near.without_hash
     rows = []
     if missing:
-        why = NO_HASHES if missing == samples else "not checked: samples without a perceptual hash"
-        rows.append(not_checked(check, "", why, missing))
+        why = NO_HASHES if missing == samples else SOME_HASHES
+        rows.append(not_checked(check, why, count=missing))
     if missing < samples:
         across = (pl.col("split_a") == "train") != (pl.col("split_b") == "train")
-        pairs, leaks = (
-            int(part["pairs"].sum()) for part in (near.counts, near.counts.filter(across))
-        )
+        leaks = int(near.counts.filter(across)["pairs"].sum())
         detail = f"pairs within {distance} bits, {leaks} of them across train and test"
         if near.left_out:
             detail += f" (near_duplicates.parquet leaves {near.left_out} rows out)"
         examples = near.rows.head(EXAMPLES).select("id_a", "id_b", "distance").iter_rows()
-        rows.append(
-            finding(
-                check, "", pairs, detail, (f"{a} ~ {b} ({bits} bits)" for a, b, bits in examples)
-            )
-        )
+        names = [f"{a} ~ {b} ({bits} bits)" for a, b, bits in examples]
+        rows.append(finding(check, [], detail, examples=names, count=near.pairs))
     return rows
 
 
@@ -196,20 +108,39 @@ def audit_embeddings(twins: pl.DataFrame, tests: int, cosine: float) -> Finding:
     """
     detail = f"of {tests} test images have a training image at a cosine of at least {cosine:g}"
     examples = twins.head(EXAMPLES).select("id_b", "id_a", "cosine").iter_rows()
-    names = (f"{test} ~ {train} (cosine {value:.3f})" for test, train, value in examples)
-    return finding("near_duplicate_embedding", "", twins.height, detail, names)
+    names = [f"{test} ~ {train} (cosine {value:.3f})" for test, train, value in examples]
+    return finding("near_duplicate_embedding", twins["id_b"], detail, examples=names)
 
 
-def audit_captions(leaks: CaptionLeaks) -> list[Finding]:
-    """The findings on a base's captions, one per draw of held-out classes."""
-    rows = []
-    for draw, count in enumerate(leaks.by_draw):
-        detail = f"of {leaks.captions} captions of the base name a held-out class of draw {draw}"
-        classes = leaks.by_class.filter(pl.col("draw") == draw, pl.col("captions") > 0)
-        most = classes.sort("captions", descending=True).select("class_name", "captions")
-        names = (f"{name} ({captions})" for name, captions in most.iter_rows())
-        rows.append(finding("caption_leak", "", count, detail, names))
-    return rows
+def audit_captions(leaks: CaptionLeaks) -> Finding:
+    """The finding on a base's captions, over all draws of held-out classes."""
+    detail = f"of {leaks.captions} captions of the base name a held-out class"
+    if len(leaks.by_draw) > 1:
+        detail += f" (one of a single draw: {min(leaks.by_draw)} to {max(leaks.by_draw)})"
+    classes = leaks.by_class.filter(pl.col("captions") > 0).unique("class_name")
+    most = classes.sort(["captions", "class_name"], descending=[True, False])
+    names = [f"{row['class_name']} ({row['captions']})" for row in most.iter_rows(named=True)]
+    return finding("caption_leak", [], detail, examples=names, count=leaks.of_any_draw)
+
+
+def audit_testable(
+    samples: pl.DataFrame, test_domain: str, draw: int, held_out: Sequence[str]
+) -> Finding:
+    """Which classes of a draw are held out in a test domain and never tested there?
+
+    Args:
+        samples: the sample table (`split`, `domain`, `class_name`).
+        test_domain: the domain that is tested.
+        draw: number of the draw.
+        held_out: its classes.
+    """
+    tests = samples.filter(pl.col("split") != "train", pl.col("domain") == test_domain)
+    missing = sorted(set(held_out) - set(tests["class_name"].unique()))
+    detail = (
+        f"of {len(held_out)} held-out classes of draw {draw} have no test image in {test_domain}; "
+        f"that leaves {len(held_out) - len(missing)}"
+    )
+    return finding("untestable_class", (f"{test_domain}/{name}" for name in missing), detail)
 
 
 # ---------------------------------------------------------------------------- mixtures
@@ -232,11 +163,12 @@ def audit_selection(
     chosen = samples.join(ids, on="id", how="semi")
     tested = chosen.filter(pl.col("split") != "train")["id"].unique().sort()
     empty = empty_cells(selection, world, samples)
+    shown = "of the cells that the setting shows have no sample"
     return [
-        finding("unknown_id", name, len(strangers), "ids are not in the dataset", strangers),
-        finding("test_sample_in_mixture", name, len(tested), "test samples", tested),
+        finding("unknown_id", strangers, "ids that the dataset does not have", mixture=name),
+        finding("test_sample_in_mixture", tested, "test samples", mixture=name),
         _hidden(selection, world, chosen),
-        finding("empty_cell", name, len(empty), "cells without a sample are shown", empty),
+        finding("empty_cell", empty, shown, mixture=name),
         *_tested_images(selection, samples, chosen.filter(pl.col("split") == "train"), near),
     ]
 
@@ -248,9 +180,12 @@ def audit_plan(selection: Selection, planned: pl.Series) -> Finding:
         one.join(other, on=["id", "count"], how="anti", nulls_equal=True)["id"].sort()
         for one, other in ((written, plan), (plan, written))
     )
-    detail = f"{len(more)} ids are not planned, or not so often; {len(less)} that are planned lack"
-    wrong = len(set(more) | set(less))
-    return finding("other_than_planned", selection.name, wrong, detail, [*more, *less])
+    detail = (
+        f"ids that differ: {len(more)} are not planned, or not so often; {len(less)} that are "
+        "planned are missing, or not there so often"
+    )
+    wrong = dict.fromkeys([*more, *less])
+    return finding("other_than_planned", wrong, detail, mixture=selection.name)
 
 
 def _hidden(selection: Selection, world: World, chosen: pl.DataFrame) -> Finding:
@@ -262,9 +197,9 @@ def _hidden(selection: Selection, world: World, chosen: pl.DataFrame) -> Finding
     )
     detail = "samples of cells that the setting hides, "
     detail += f"{hidden.filter(held_out).height} of them held-out classes in the test domain"
-    rows = hidden.select("id", *CELL).iter_rows()
-    examples = (f"{name} ({domain}, {class_name})" for name, domain, class_name in rows)
-    return finding("held_out_cell", selection.name, hidden.height, detail, examples)
+    rows = hidden.select("id", *CELL).head(EXAMPLES).iter_rows()
+    examples = [f"{name} ({domain}, {class_name})" for name, domain, class_name in rows]
+    return finding("held_out_cell", hidden["id"], detail, mixture=selection.name, examples=examples)
 
 
 def _tested_images(
@@ -280,19 +215,24 @@ def _tested_images(
         pl.col("class_name").is_in(selection.held_out),
     )
     identical = _test_images_in_train(pl.concat([trained, headline]))
-    rows = [
+    return [
         finding(
             "held_out_image_in_mixture",
-            selection.name,
-            identical.height,
+            identical["id"],
             f"of {headline.height} test images of held-out classes are in the mixture",
-            _pair_names(identical),
-        )
+            mixture=selection.name,
+            examples=pair_names(identical),
+        ),
+        *_tested_images_near(selection.name, headline, trained, near),
     ]
+
+
+def _tested_images_near(
+    mixture: str, headline: pl.DataFrame, trained: pl.DataFrame, near: NearDuplicates | None
+) -> list[Finding]:
     check = "held_out_image_near_mixture"
     if near is None:
-        rows.append(not_checked(check, selection.name, NO_HASHES))
-        return rows
+        return [not_checked(check, NO_HASHES, mixture=mixture)]
     seen = near.rows.filter(
         pl.col("split_a") == "train",
         pl.col("split_b") != "train",
@@ -302,5 +242,8 @@ def _tested_images(
     detail = f"of {headline.height} test images of held-out classes have a near duplicate in it"
     if near.left_out:
         detail = f"at least: {detail}"
-    rows.append(finding(check, selection.name, close.height, detail, close["id"].sort()))
+    rows = [finding(check, close["id"].sort(), detail, mixture=mixture)]
+    bare = headline.filter(pl.col("phash").is_null())["id"].sort()
+    if len(bare):
+        rows.append(not_checked(check, SOME_HASHES, mixture=mixture, subjects=bare))
     return rows

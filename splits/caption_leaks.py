@@ -1,13 +1,15 @@
 """Captions that name a held-out class: what a base dataset tells a model about it.
 
 A caption names a class where the class's words stand in it as words: whatever the case, in the
-singular or the regular plural, with any blanks, hyphens or underscores between the words. Synonyms
-and irregular plurals are not found, other meanings of a word are: the counts are a first look.
+singular or the regular plural, with any blanks, hyphens or underscores between the words. Letters
+with accents are equal whether they are one sign or two (both are made NFC). Synonyms and irregular
+plurals are not found, other meanings of a word are: the counts are a first look.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,15 +41,17 @@ class CaptionLeaks:
         by_class: one row per draw and held-out class: `captions` that name it, their `share` of
             all captions, and the first `examples`.
         by_draw: per draw the captions that name at least one of its classes.
+        of_any_draw: captions that name at least one class of any draw.
     """
 
     captions: int
     by_class: pl.DataFrame
     by_draw: tuple[int, ...]
+    of_any_draw: int
 
 
 def class_pattern(name: str) -> str:
-    """Regular expression, in Polars' dialect, that finds a class's name in a caption.
+    """Regular expression, in Polars' dialect, that finds a class's name in a caption (in NFC).
 
     Raises:
         ValueError: the name has no word in it.
@@ -69,25 +73,27 @@ def find_caption_leaks(
     classes = sorted({name for draw in draws for name in draw})
     flag_of = {name: f"flag_{number}" for number, name in enumerate(classes)}
     flags = {flag_of[n]: pl.col("caption").str.contains(class_pattern(n)) for n in classes}
-    total, by_class, by_draw = 0, dict.fromkeys(classes, 0), [0] * len(draws)
+    groups = [*draws, classes]  # the last one is of any draw
+    total, by_class, by_group = 0, dict.fromkeys(classes, 0), [0] * len(groups)
     examples: dict[str, list[str]] = {name: [] for name in classes}
     for batch in batches:
         total += len(batch)
-        named = _candidates(batch, classes).with_columns(**flags)
+        named = _candidates(batch.str.normalize("NFC"), classes).with_columns(**flags)
         for name in classes:
             hits = named.filter(pl.col(flag_of[name]))["caption"]
             by_class[name] += len(hits)
             more = hits.head(EXAMPLES - len(examples[name])).str.slice(0, EXAMPLE_LENGTH)
             examples[name] += more.to_list()
-        for number, draw in enumerate(draws):
-            any_of_draw = pl.any_horizontal(flag_of[name] for name in draw)
-            by_draw[number] += named.filter(any_of_draw).height
+        for number, group in enumerate(groups):
+            any_of_group = pl.any_horizontal(flag_of[name] for name in group)
+            by_group[number] += named.filter(any_of_group).height
     rows = [
         (number, name, by_class[name], by_class[name] / max(1, total), examples[name])
         for number, draw in enumerate(draws)
         for name in sorted(draw)
     ]
-    return CaptionLeaks(total, pl.DataFrame(rows, schema=LEAKS, orient="row"), tuple(by_draw))
+    table = pl.DataFrame(rows, schema=LEAKS, orient="row")
+    return CaptionLeaks(total, table, tuple(by_group[:-1]), by_group[-1])
 
 
 def _candidates(batch: pl.Series, classes: Sequence[str]) -> pl.DataFrame:
@@ -101,7 +107,7 @@ def _candidates(batch: pl.Series, classes: Sequence[str]) -> pl.DataFrame:
 
 
 def _words(name: str) -> list[str]:
-    words = [word for word in re.split(BETWEEN_WORDS, name) if word]
+    words = [word for word in re.split(BETWEEN_WORDS, unicodedata.normalize("NFC", name)) if word]
     if not words:
         raise ValueError(f"class name {name!r} has no word")
     return words

@@ -10,7 +10,7 @@ Legend: N samples, H distinct hashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -69,6 +69,11 @@ class NearDuplicates:
     left_out: int
     without_hash: int
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of samples, all of them."""
+        return int(self.counts["pairs"].sum())
+
 
 def find_near_duplicates(
     samples: pl.DataFrame,
@@ -90,10 +95,10 @@ def find_near_duplicates(
     hashed = samples.drop_nulls("phash")
     groups = _groups(hashed)
     hashes = groups["phash"].unique().sort()
-    groups = groups.join(hashes.to_frame().with_row_index("hash"), on="phash").drop("phash")
-    kept = _Kept(most)
+    groups = groups.join(hashes.to_frame().with_row_index("hash"), on="phash")
+    kept = Kept(most)
     for left, right, bits in _all_pairs(hashes.to_numpy(), distance, advance):
-        kept.add(_rows(left, right, bits, groups, hashes))
+        kept.add(_rows(left, right, bits, groups))
     return kept.result(without_hash=samples.height - hashed.height)
 
 
@@ -115,12 +120,63 @@ def near_pairs(hashes: np.ndarray, distance: int, advance: Advance) -> Iterator[
         values = hashes[order]
         for first, second in _equal_runs(values & mask):
             differing = values[first] ^ values[second]
-            near = np.flatnonzero(np.bitwise_count(differing) <= distance)
-            for earlier in masks[:number]:  # the pair was found by then
-                near = near[differing[near] & earlier != 0]
+            near = _newly_near(differing, distance, masks[:number])
             bits = np.bitwise_count(differing[near])
             yield order[first[near]], order[second[near]], bits
         advance(1)
+
+
+class HashIndex:
+    """Distinct hashes, sorted by every pair of bands, to look up the near ones of others.
+
+    Args:
+        hashes: distinct, uint64 of shape [H].
+        distance: bits, 0 to MAX_DISTANCE.
+    """
+
+    def __init__(self, hashes: np.ndarray, distance: int) -> None:
+        self.hashes, self.distance = hashes, distance
+        self.masks = band_masks(distance)
+        self.orders = [np.argsort(hashes & mask, kind="stable") for mask in self.masks]
+
+    def near(self, others: np.ndarray) -> Iterator[Pairs]:
+        """Every pair of one of `others` and a hash of the index that are near, once.
+
+        Args:
+            others: distinct, uint64 of any length; in ascending order they are faster.
+
+        Yields:
+            Positions in `others` and in the index, and the distance, about PAIRS_AT_A_TIME (or
+            H, where that is more) at a time.
+        """
+        for number, (mask, order) in enumerate(zip(self.masks, self.orders, strict=True)):
+            keys = self.hashes[order] & mask
+            start = np.searchsorted(keys, others & mask, side="left")
+            count = np.searchsorted(keys, others & mask, side="right") - start
+            for one, place in _expanded(start, count):
+                other = order[place]
+                differing = others[one] ^ self.hashes[other]
+                near = _newly_near(differing, self.distance, self.masks[:number])
+                yield one[near], other[near], np.bitwise_count(differing[near])
+
+
+def _expanded(start: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every number i with each place of its run of `count[i]` from `start[i]`, in parts."""
+    hits = np.flatnonzero(count)
+    part = np.cumsum(count[hits]) // PAIRS_AT_A_TIME
+    for rows in np.split(hits, np.flatnonzero(np.diff(part)) + 1):
+        lengths = count[rows]
+        before = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        places = np.repeat(start[rows], lengths) + np.arange(lengths.sum()) - before
+        yield np.repeat(rows, lengths), places
+
+
+def _newly_near(differing: np.ndarray, distance: int, earlier: Sequence[np.uint64]) -> np.ndarray:
+    """Positions of the differences of few bits that no earlier mask would have found."""
+    near = np.flatnonzero(np.bitwise_count(differing) <= distance)
+    for mask in earlier:
+        near = near[differing[near] & mask != 0]
+    return near
 
 
 def band_masks(distance: int) -> list[np.uint64]:
@@ -167,41 +223,60 @@ def _all_pairs(hashes: np.ndarray, distance: int, advance: Advance) -> Iterator[
     yield from near_pairs(hashes, distance, advance)
 
 
-def _groups(hashed: pl.DataFrame) -> pl.DataFrame:
+def hash_groups(hashed: pl.DataFrame) -> pl.DataFrame:
     """Samples of one hash, split and domain: their number and the first of them."""
-    group = hashed.group_by(GROUP, maintain_order=True).agg(
+    return hashed.group_by(GROUP, maintain_order=True).agg(
         pl.col("id").first(), pl.col("class_name").first(), samples=pl.len().cast(pl.Int64)
     )
+
+
+def _groups(hashed: pl.DataFrame) -> pl.DataFrame:
+    """The groups with the `place` of their split and domain, training first."""
+    group = hash_groups(hashed)
     places = group.select("split", "domain").unique()
     places = places.sort(pl.col("split") != "train", "split", "domain").with_row_index("place")
     return group.join(places, on=["split", "domain"])
 
 
 def _rows(
-    left: np.ndarray, right: np.ndarray, bits: np.ndarray, groups: pl.DataFrame, hashes: pl.Series
+    left: np.ndarray, right: np.ndarray, bits: np.ndarray, groups: pl.DataFrame
 ) -> pl.DataFrame:
     """Pairs of hashes → pairs of groups of another split or domain, training first."""
-    kind = groups.schema["hash"]
+    turned = left != right
+    one = np.concatenate([left, right[turned]])
+    other = np.concatenate([right, left[turned]])
+    rows = group_rows(one, other, np.concatenate([bits, bits[turned]]), groups, groups)
+    return rows.filter(pl.col("place_a") < pl.col("place_b")).select(*ROWS)
+
+
+def group_rows(
+    left: np.ndarray,
+    right: np.ndarray,
+    bits: np.ndarray,
+    groups_a: pl.DataFrame,
+    groups_b: pl.DataFrame,
+) -> pl.DataFrame:
+    """Pairs of hashes → pairs of the groups that have them: the columns ROWS, and others.
+
+    Args:
+        left, right: numbers of the hashes on the sides a and b, shape [N].
+        bits: in which they differ, shape [N].
+        groups_a, groups_b: `hash_groups`, with the number of each one's `hash`.
+    """
+    kind = groups_a.schema["hash"]
     pairs = pl.DataFrame({"hash_a": left, "hash_b": right, "distance": bits}).cast(
         {"hash_a": kind, "hash_b": kind, "distance": pl.Int64}
     )
-    turned = pairs.select(hash_a="hash_b", hash_b="hash_a", distance="distance")
-    both = pl.concat([pairs, turned.filter(pl.col("hash_a") != pl.col("hash_b"))])
-    rows = (
-        both.join(groups.rename(lambda name: f"{name}_a"), on="hash_a")
-        .join(groups.rename(lambda name: f"{name}_b"), on="hash_b")
-        .filter(pl.col("place_a") < pl.col("place_b"))
+    rows = pairs.join(groups_a.rename(lambda name: f"{name}_a"), on="hash_a").join(
+        groups_b.rename(lambda name: f"{name}_b"), on="hash_b"
     )
     same = pl.col("distance") == 0
-    rows = rows.rename({"class_name_a": "class_a", "class_name_b": "class_b"}).with_columns(
-        kind=pl.when(same).then(pl.lit("identical_hash")).otherwise(pl.lit("near_hash")),
-        phash_a=hashes.gather(rows["hash_a"]),
-        phash_b=hashes.gather(rows["hash_b"]),
+    return rows.rename({"class_name_a": "class_a", "class_name_b": "class_b"}).with_columns(
+        kind=pl.when(same).then(pl.lit("identical_hash")).otherwise(pl.lit("near_hash"))
     )
-    return rows.select(*ROWS)
 
 
-class _Kept:
+class Kept:
     """Counts of all rows, and the first `most` of them across splits and within a split."""
 
     def __init__(self, most: int) -> None:

@@ -65,45 +65,66 @@ def _dots(axes: Axes, table: pl.DataFrame, column: str, label: str) -> None:
 
 
 def _plain_ticks(axes: Axes, values: pl.Series) -> None:
-    """Ticks of a logarithmic axis as ordinary numbers."""
-    high = max(2.0, *values.fill_nan(1).to_list())
-    bases = (1, 2, 5) if high < 100 else (1,)
-    ticks = [base * 10**power for power in range(7) for base in bases]
-    axes.set_xlim(0.93, 1.1 * high)
-    kept = [tick for tick in ticks if tick <= 1.1 * high]
+    """Ticks of a logarithmic axis as ordinary numbers, the finer the less it spans."""
+    high = 1.1 * max(2.0, *values.fill_nan(1).to_list())
+    ticks = [base * 10**power for power in range(7) for base in _bases(high)]
+    kept = [tick for tick in ticks if tick <= high]
+    axes.set_xlim(0.93, high)
     axes.set_xticks(kept, [f"{tick:g}" for tick in kept])
     axes.set_xticks([], minor=True)
+
+
+def _bases(high: float) -> tuple[float, ...]:
+    """Ticks within a power of ten, for an axis from 1 to `high`."""
+    for limit, bases in (
+        (4, (1, 1.2, 1.5, 2, 2.5, 3, 3.5)),
+        (12, (1, 1.5, 2, 3, 4, 5, 7)),
+        (120, (1, 2, 3, 5)),
+        (1200, (1, 3)),
+    ):
+        if high <= limit:
+            return bases
+    return (1,)
 
 
 def _matrices(
     figure: mpl.figure.SubFigure, counts: pl.DataFrame | None, domains: Sequence[str]
 ) -> None:
+    """Pairs of near images by their domains: train × test, and either with itself."""
     if counts is None:
         figure.text(0.5, 0.5, "near duplicates: not checked, no perceptual hashes", ha="center")
         return
-    across = _matrix(
-        counts, domains, (pl.col("split_a") == "train") & (pl.col("split_b") != "train")
-    )
-    within = _matrix(
-        counts, domains, (pl.col("split_a") == "train") & (pl.col("split_b") == "train")
-    )
-    within += within.T  # every pair stands in the table once, whichever domain comes first
-    np.fill_diagonal(within, NOT_LOOKED_FOR)
-    panels = figure.subplots(1, 2)
-    most = max(1, across.max(), within.max())
-    _counted(panels[0], across, domains, most)
-    panels[0].set(title="Near-duplicate pairs, train × test", ylabel="train", xlabel="test")
-    _counted(panels[1], within, domains, most)
-    panels[1].set(title="Near-duplicate pairs, train × train", ylabel="train", xlabel="train")
+    train_a, train_b = (pl.col(f"split_{side}") == "train" for side in "ab")
+    panels = {
+        "train (rows) × test": _matrix(counts.filter(train_a & ~train_b), domains),
+        "train × train": _symmetric(counts.filter(train_a & train_b), domains),
+        "test × test": _symmetric(counts.filter(~train_a & ~train_b), domains),
+    }
+    most = max(1, *(matrix.max() for matrix in panels.values()))
+    figure.suptitle("Near-duplicate pairs (–: within one split and domain, not looked for)")
+    row = figure.subplots(1, len(panels), sharey=True)
+    for axes, (title, matrix) in zip(row, panels.items(), strict=True):
+        _counted(axes, matrix, domains, most)
+        axes.set_title(title)
 
 
-def _matrix(counts: pl.DataFrame, domains: Sequence[str], condition: pl.Expr) -> np.ndarray:
+def _symmetric(counts: pl.DataFrame, domains: Sequence[str]) -> np.ndarray:
+    """Pairs within the training or the test images: int64 [D, D], each pair in both halves.
+
+    On the diagonal are pairs of two test splits, of which some datasets have but one.
+    """
+    matrix = _matrix(counts, domains)
+    within = matrix.diagonal().copy()
+    matrix += matrix.T
+    np.fill_diagonal(matrix, np.where(within > 0, within, NOT_LOOKED_FOR))
+    return matrix
+
+
+def _matrix(counts: pl.DataFrame, domains: Sequence[str]) -> np.ndarray:
     """Pairs by domain of the first and of the second sample, int64 [D, D]."""
     place = {name: number for number, name in enumerate(domains)}
     matrix = np.zeros((len(domains), len(domains)), dtype=np.int64)
-    for one, other, pairs in (
-        counts.filter(condition).select("domain_a", "domain_b", "pairs").iter_rows()
-    ):
+    for one, other, pairs in counts.select("domain_a", "domain_b", "pairs").iter_rows():
         matrix[place[one], place[other]] += pairs
     return matrix
 
@@ -118,12 +139,17 @@ def _counted(axes: Axes, matrix: np.ndarray, domains: Sequence[str], most: int) 
         aspect="auto",
     )
     axes.grid(False)
+    many = len(domains) > MOST_NUMBERED
     for (row, column), pairs in np.ndenumerate(matrix):
-        text = f"{pairs:,}" if len(domains) <= MOST_NUMBERED else _short(pairs)
+        text = _short(pairs) if many else f"{pairs:,}"
         text = "–" if pairs == NOT_LOOKED_FOR else text
         colour = "#222222" if pairs > 0 else "#bbbbbb"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(domains)), domains, rotation=40, ha="right")
+        size = 6 if many else 7
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    if many:
+        axes.set_xticks(range(len(domains)), domains, rotation=90, fontsize=8)
+    else:
+        axes.set_xticks(range(len(domains)), domains, rotation=40, ha="right")
     axes.set_yticks(range(len(domains)), domains)
     axes.tick_params(length=0)
     axes.spines[:].set(visible=True, color="#bbbbbb")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from gen.commands.options import Verbs, cores, positive
 from splits.errors import UserError
+
+SHOWN = 20
+"""problems that `verify` prints"""
 
 
 def add_dataset_commands(commands: Verbs) -> None:
@@ -19,7 +23,7 @@ def add_dataset_commands(commands: Verbs) -> None:
     for name, command, text in (
         ("build", build_dataset, "render a dataset and write its shards and tables"),
         ("show", show_dataset, "write a contact sheet (domains × classes) as PNG"),
-        ("verify", check_dataset, "compare every shard and image with its hash"),
+        ("verify", check_dataset, "compare every shard, image and cell with its hash"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)
         verb.add_argument("name", metavar="NAME", help="a dataset in configs/datasets")
@@ -64,24 +68,31 @@ def build_dataset(options: argparse.Namespace) -> None:
     if not isinstance(config, IconsConfig):
         fix = f"clipgen dataset import {options.name} --from DIR"
         raise UserError(f"dataset `{options.name}` is imported, not rendered", fix=fix)
+    stood = (options.data / config.name).exists()
     folder = build_icons(config, options.data, workers=options.workers)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
+    if stood:
+        print("was built already; nothing done")
 
 
 def import_dataset(options: argparse.Namespace) -> None:
     from gen.config import DatasetKind
     from gen.datasets.captioned import list_captioned
     from gen.datasets.folder import list_folder
-    from gen.datasets.importing import import_config, import_listing, summary
+    from gen.datasets.importing import import_config, import_listing
+    from gen.datasets.summary import summary
 
     config = import_config(options.name, options.overrides)
     if config.kind is DatasetKind.folder:
         listed = list_folder(config, options.source)
     else:
         listed = list_captioned(config, options.source, workers=options.workers)
+    stood = (options.data / config.name).exists()
     folder = import_listing(config, *listed, options.data, workers=options.workers)
     print("\n".join(summary(folder)))
+    if stood:
+        print("was imported already; nothing done")
 
 
 def show_dataset(options: argparse.Namespace) -> None:
@@ -97,17 +108,25 @@ def show_dataset(options: argparse.Namespace) -> None:
 
 
 def check_dataset(options: argparse.Namespace) -> None:
-    from gen.datasets.samples import load_dataset, making_command, verify_dataset
+    from gen.datasets.making import making_command
+    from gen.datasets.samples import load_dataset
+    from gen.datasets.verifying import verify_dataset
+    from gen.datasets.wording import counted
 
     dataset = load_dataset(options.name, options.data)
     problems = verify_dataset(dataset)
     if problems:
+        shown = [f"\n    {problem}" for problem in problems[:SHOWN]]
+        more = len(problems) - len(shown)
+        command = making_command(options.name, options.data)
         raise UserError(
-            f"{len(problems)} problems:" + "".join(f"\n    {problem}" for problem in problems[:20]),
+            f"{counted(len(problems), 'problem')}:{''.join(shown)}"
+            + f"\n    … and {more} more" * bool(more),
             where=str(dataset.folder),
-            fix=f"delete {dataset.folder} and run: {making_command(options.name, options.data)}",
+            fix=f"delete {shlex.quote(str(dataset.folder))} and run: {command}",
         )
-    print(f"{dataset.folder}: {dataset.manifest['samples']} samples, all as their hashes say")
+    samples = counted(dataset.manifest["samples"], "sample")
+    print(f"{dataset.folder}: {samples}, all as their hashes say")
 
 
 def download_dataset(options: argparse.Namespace) -> None:
@@ -121,4 +140,4 @@ def download_dataset(options: argparse.Namespace) -> None:
             fix=f"clipgen dataset build {options.name}",
         )
     print("\n".join(download(config, options.to)))
-    print(f"next: clipgen dataset import {options.name} --from {options.to}")
+    print(f"next: clipgen dataset import {options.name} --from {shlex.quote(str(options.to))}")

@@ -72,7 +72,8 @@ def write_pages(study: Study) -> Path:
 def audit_splits(options: argparse.Namespace) -> None:
     from analysis.report.audit_figure import audit_figure
     from analysis.report.figures import svg_text
-    from gen.auditing import audit_study, refuse_errors, summary_lines, write_audit
+    from gen.auditing.page import refuse_errors, summary_lines, write_audit
+    from gen.auditing.study import audit_study
     from gen.sweep.study import find_run
 
     study = load(options)

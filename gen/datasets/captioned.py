@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -84,6 +84,7 @@ def _list_table(config: ImportConfig, root: Path) -> Listed:
     with path.open("rb") as file, progress(path.stat().st_size, path.name, "B") as bar:
         line = file.readline()
         digest.update(line)
+        bar.update(len(line))
         columns = _columns(line, config, path)
         for block in _line_blocks(file):
             digest.update(block)
@@ -167,7 +168,11 @@ def _rows(
         pl.when(pl.col("line").is_null())
         .then(pl.lit("not UTF-8"))
         .when(pl.col("tabs") != width - 1)
-        .then(pl.format(f"{{}} fields instead of {width}", pl.col("tabs") + 1))
+        .then(
+            pl.format(
+                f"row with another number of fields: {{}} instead of {width}", pl.col("tabs") + 1
+            )
+        )
         .when(pl.col("id") == "")
         .then(pl.lit("empty path"))
         .when(outside)
@@ -316,7 +321,7 @@ def _add_sample(
     text = parts.get("txt", parts.get("json"))
     caption, reason = "", ""
     if len(images) != 1:
-        reason = "several images" if images else "no image"
+        reason = "several images" if images else _without_image(parts)
     elif text is None:
         reason = "no caption"
     elif not (images[0].isreg() and text.isreg()):
@@ -329,6 +334,12 @@ def _add_sample(
         content.refused.append((key, reason))
     else:
         content.pairs.append((key, images[0].offset_data, images[0].size, caption))
+
+
+def _without_image(extensions: Iterable[str]) -> str:
+    """Why there is no image: `a.1.jpg` is a member of `a` whose extension is `1.jpg`."""
+    dotted = any("." in name and name.rsplit(".", 1)[1] in IMAGES for name in extensions)
+    return "the name has more than one dot" if dotted else "no image"
 
 
 def _caption(file: BinaryIO, member: tarfile.TarInfo, *, is_json: bool) -> tuple[str, str]:

@@ -8,12 +8,15 @@ Two styles: the `published` patterns, and `short` ones for small models.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
+from gen.datasets.making import as_override
 from gen.randomness import generator
 from gen.schema import CaptionStyle
 from splits.errors import UserError
@@ -39,28 +42,61 @@ def domain_nouns(
     """The two nouns that name `domain`.
 
     Args:
-        domain: name of the domain.
+        domain: name of the domain; capitals, and underscores for spaces, make no other name.
         style: whose nouns are known already.
-        nouns: those of a dataset's configuration, which go before.
+        nouns: those of a dataset's configuration, which go before (by the exact name).
 
     Raises:
         UserError: nobody knows them, or they are not two.
     """
-    known = {**_file()["styles"][style.name]["domains"], **(nouns or {})}
-    if domain not in known:
+    check_nouns([domain], style, nouns)
+    return tuple(_nouns_of(domain, style, nouns))
+
+
+def check_nouns(
+    domains: Sequence[str], style: CaptionStyle, nouns: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Refuse domains that have no two nouns; those that have none all at once."""
+    missing = [domain for domain in domains if not _nouns_of(domain, style, nouns)]
+    if missing:
+        wanted = as_override("nouns", {domain: ["noun", "other noun"] for domain in missing})
         raise UserError(
-            f"domain `{domain}` has no medium nouns for its captions",
-            expected=f"one of {', '.join(known)}",
+            f"no words for the medium of {', '.join(f'`{domain}`' for domain in missing)} are known"
+            ", for the captions",
+            expected=f"two words each, as for {', '.join(_known_nouns(style))}",
             where=str(CAPTIONS_FILE),
-            fix=f"name two words under `nouns:` in the dataset's configuration: "
-            f"`{domain}: [noun, other noun]`; or nouns.{domain}=[noun,other noun] on the "
-            "command line",
+            fix=f"with words of yours: {wanted} (or under `nouns:` in a configuration)",
         )
-    if len(set(known[domain])) != 2:
-        raise UserError(
-            f"domain `{domain}` has the nouns {list(known[domain])}", expected="two different words"
-        )
-    return tuple(known[domain])
+    for domain in domains:
+        if len(set(found := _nouns_of(domain, style, nouns))) != 2:
+            raise UserError(
+                f"domain `{domain}` has the nouns {', '.join(found)}",
+                expected="two different words",
+            )
+
+
+def _nouns_of(
+    domain: str, style: CaptionStyle, nouns: Mapping[str, Sequence[str]] | None
+) -> Sequence[str]:
+    known = _known_nouns(style).get(domain.casefold().replace("_", " "), ())
+    return (nouns or {}).get(domain, known)
+
+
+def _known_nouns(style: CaptionStyle) -> dict[str, list[str]]:
+    return {**_file()["domains"], **_file()["styles"][style.name].get("domains", {})}
+
+
+def captions_sha256(
+    domains: Sequence[str], style: CaptionStyle, nouns: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """Hash of all words that decide the captions of a dataset; arguments as in `check_nouns`."""
+    words = {
+        "generic": generic_nouns(),
+        "without_article": _file()["without_article"],
+        "patterns": patterns(style),
+        "domains": {domain: domain_nouns(domain, style, nouns) for domain in domains},
+    }
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 def caption(

@@ -1,33 +1,47 @@
 """Listings of image folders: a tree DOMAIN/CLASS/IMAGE with the splits' lists, or with a draw.
 
-What counts: the files in the class folders of the domain folders. What is not looked at: hidden
-files and folders (their names start with a dot), `Thumbs.db`, `desktop.ini`, whatever lies beside
-the domain folders, and folders that the configuration does not name as domains. All other files
-are either in the listing, or refused with a reason, or (with lists) counted as unlisted.
+What counts: the files in the class folders of the domain folders, which both may be links. What is
+not looked at: hidden files and folders (their names start with a dot), `Thumbs.db`, `desktop.ini`,
+whatever lies beside the domain folders, folders that the configuration does not name as domains,
+and classes that it leaves out (`without`). All other files are either in the listing, or refused
+with a reason (a folder below a class folder as one), or (with lists) counted as unlisted.
 
-The class of an image is the name of its folder, with spaces for underscores.
+The class of an image is the name of its folder, with spaces for underscores. Names of classes and
+domains are taken in composed form (Unicode NFC), ids as the system writes them.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from gen.datasets.images import EXTENSIONS
-from gen.datasets.listing import LISTING, REJECTED
+from gen.datasets.listing import LISTING, REJECTED, class_of, composed, domain_of
 from gen.datasets.split_lists import Entry, read_lists
+from gen.datasets.wording import counted
 from gen.schema import ImportConfig
 from splits.errors import UserError, unknown
 from splits.held_out import seeded_key
 
 LITTER = ("thumbs.db", "desktop.ini")
 """files that systems leave in folders of images; not looked at, like hidden ones"""
+LAYOUT = "DOMAIN/CLASS/IMAGE"
+DEEPER = f"deeper than {LAYOUT}"
+LOST = "a link that leads nowhere"
+
+
+class Stray(NamedTuple):
+    """A file, or a folder of files, where no image can be."""
+
+    id: str
+    reason: str
+    files: int = 1
 
 
 @dataclass
@@ -36,12 +50,12 @@ class Tree:
 
     Attributes:
         images: ids (`DOMAIN/CLASS/IMAGE`) of the files that should be images, sorted.
-        strays: id and reason of the files that cannot be.
+        strays: what cannot be.
         ignored: number of hidden files and folders and litter.
     """
 
     images: list[str] = field(default_factory=list)
-    strays: list[tuple[str, str]] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
     ignored: int = 0
 
 
@@ -62,45 +76,61 @@ def list_folder(
         UserError: a folder or list is missing or contradicts another, or there is no image.
     """
     root = root.absolute()
-    domains = _domains(config, root)
-    tree = _walk(root, domains)
+    folders = _domains(config, root)
+    tree = _walk(root, folders)
+    without = _left_out_classes(config, tree.images)
+    source = {"kind": "folder", "unlisted": 0, "ignored": tree.ignored}
     if config.lists:
-        files = {*tree.images, *(name for name, _ in tree.strays)}  # the content decides, later
-        entries, strays = read_lists(config.lists, root, domains, files)
-        unlisted = len(files) - len(entries)
+        files = {*tree.images, *(stray.id for stray in tree.strays)}  # the content decides, later
+        entries, strays = read_lists(config.lists, root, list(folders), files)
+        total = len(tree.images) + sum(stray.files for stray in tree.strays)
+        source["unlisted"] = total - len(entries)
     else:
-        entries, strays = _draw(tree.images, config.test_share, config.seed), tree.strays
-        unlisted = 0
-    if not entries:
-        found = f"; {len(strays)} files are none, first {strays[0]}" if strays else ""
-        raise UserError(
-            f"there is no image in {root}{found}",
-            expected="files DOMAIN/CLASS/IMAGE" + f" that {config.lists} list" * bool(config.lists),
-        )
-    source = {"kind": "folder", "unlisted": unlisted, "ignored": tree.ignored}
-    return _listing(entries, root), _rejected(strays, root), source
+        entries = _draw(tree.images, config.test_share, config.seed)
+        strays = [(stray.id, stray.reason) for stray in tree.strays]
+    kept = [entry for entry in entries if class_of(entry.id) not in without]
+    strays = [stray for stray in strays if not _is_of(without, stray[0])]
+    source["without"] = len(entries) - len(kept)
+    if not kept:
+        raise _no_image(config, root, strays)
+    return _listing(kept, root), _rejected(strays, root), source
 
 
-def class_of(image_id: str) -> str:
-    """Class of an image `DOMAIN/CLASS/IMAGE`."""
-    return image_id.split("/")[1].replace("_", " ")
+def _no_image(config: ImportConfig, root: Path, strays: Sequence[tuple[str, str]]) -> UserError:
+    others = ""
+    if strays:
+        others = f"; {counted(len(strays), 'file')} cannot be one, first {': '.join(strays[0])}"
+    listed = f" that {config.lists} list" if config.lists else ""
+    return UserError(f"there is no image in {root}{others}", expected=f"files {LAYOUT}{listed}")
 
 
-def _domains(config: ImportConfig, root: Path) -> list[str]:
-    """The domains of a tree, in the order of the configuration or of their names."""
-    if not root.is_dir():
-        raise UserError(
-            f"there is no folder {root}", fix="name the folder of the domains with --from DIR"
-        )
-    folders = sorted(
-        item.name for item in root.iterdir() if item.is_dir() and not _is_ignored(item.name)
-    )
+def _left_out_classes(config: ImportConfig, images: Sequence[str]) -> set[str]:
+    """The classes that the configuration leaves out."""
+    known = sorted({class_of(image) for image in images})
+    without = {name.replace("_", " ") for name in config.without}
+    for name in sorted(without):
+        if name not in known:
+            raise unknown("class", name, known, where=f"key `without` of dataset {config.name}")
+    return without
+
+
+def _is_of(classes: set[str], name: str) -> bool:
+    return name.count("/") > 1 and class_of(name) in classes
+
+
+def _domains(config: ImportConfig, root: Path) -> dict[str, list[str]]:
+    """The domains of a tree, in the order of the configuration or of their names.
+
+    Returns:
+        Their folders: one each, unless names differ in nothing but their Unicode form.
+    """
+    folders = _folders(root)
     for domain in config.domains:
         if config.domains.count(domain) > 1:
             raise UserError(f"domain `{domain}` is named twice", where=f"dataset {config.name}")
         if domain not in folders:
             raise unknown("domain folder", domain, folders, where=str(root))
-    domains = list(config.domains) or folders
+    domains = list(config.domains) or sorted(folders)
     if not config.natural:
         raise UserError(
             "key `natural` has no value",
@@ -110,18 +140,45 @@ def _domains(config: ImportConfig, root: Path) -> list[str]:
         )
     if config.natural not in domains:
         raise unknown("natural domain", config.natural, domains, where=f"dataset {config.name}")
-    return domains
+    return {domain: folders[domain] for domain in domains}
 
 
-def _walk(root: Path, domains: Sequence[str]) -> Tree:
+def _folders(root: Path) -> dict[str, list[str]]:
+    """The folders in the root, by the composed form of their names."""
+    if not root.is_dir():
+        raise UserError(
+            f"there is no folder {root}", fix="name the folder of the domains with --from DIR"
+        )
+    found = [item for item in _visible(str(root), Tree()) if _is_folder(item)]
+    if not found:
+        raise UserError(
+            f"there are no folders in {root}",
+            expected=f"{LAYOUT} in it",
+            fix="name the folder of the domains with --from DIR",
+        )
+    inside = [item for folder in found for item in _visible(folder.path, Tree())]
+    if not any(map(_is_folder, inside)) and any(map(_is_named_as_image, inside)):
+        raise UserError(
+            f"{root} looks like one domain: the folders in it hold images, not classes",
+            expected=f"{LAYOUT} in it",
+            fix=f"give its parent: --from {root.parent}",
+        )
+    folders: dict[str, list[str]] = defaultdict(list)
+    for item in sorted(found, key=lambda item: item.name):
+        folders[composed(item.name)].append(item.name)
+    return dict(folders)
+
+
+def _walk(root: Path, domains: Mapping[str, Sequence[str]]) -> Tree:
     """Sort the files below the domain folders into images, strays and ignored ones."""
     tree = Tree()
-    for domain in domains:
-        for item in _visible(f"{root}/{domain}", tree):
-            if item.is_dir():
-                _walk_class(item, f"{domain}/{item.name}", tree)
+    for folder in (folder for folders in domains.values() for folder in folders):
+        for item in _visible(f"{root}/{folder}", tree):
+            name = f"{folder}/{item.name}"
+            if _is_folder(item):
+                _walk_class(item, name, tree)
             else:
-                _add_stray(tree, f"{domain}/{item.name}", "not in a class folder")
+                _add_stray(tree, name, LOST if _is_lost(item) else "not in a class folder")
     tree.images.sort()
     tree.strays.sort()
     return tree
@@ -130,17 +187,31 @@ def _walk(root: Path, domains: Sequence[str]) -> Tree:
 def _walk_class(folder: os.DirEntry[str], prefix: str, tree: Tree) -> None:
     for item in _visible(folder.path, tree):
         name = f"{prefix}/{item.name}"
-        if item.is_dir():
-            for deep, _, files in os.walk(item.path):  # links are not followed: no circles
-                below = os.path.relpath(deep, folder.path)
-                for file in files:
-                    _add_stray(tree, f"{prefix}/{below}/{file}", "deeper than DOMAIN/CLASS/IMAGE")
+        if _is_folder(item):
+            _add_folder(tree, item, name)
+        elif _is_lost(item):
+            _add_stray(tree, name, LOST)
         elif not _is_text(name):
             _add_stray(tree, name, "the name is not UTF-8")
-        elif name.lower().endswith(EXTENSIONS):
+        elif _is_named_as_image(item):
             tree.images.append(name)
         else:
             _add_stray(tree, name, "not the extension of an image")
+
+
+def _add_folder(tree: Tree, item: os.DirEntry[str], name: str) -> None:
+    """Add a folder below a class folder as one stray, if there is any file in it."""
+    if item.is_symlink():  # not followed: it may lead back here
+        _add_stray(tree, name, f"{DEEPER}: a link to a folder")
+        return
+    count = 0
+    for deep, folders, files in os.walk(item.path):
+        tree.ignored += sum(map(_is_ignored, [*folders, *files]))
+        folders[:] = [folder for folder in folders if not _is_ignored(folder)]
+        links = [folder for folder in folders if os.path.islink(f"{deep}/{folder}")]
+        count += sum(not _is_ignored(file) for file in files) + len(links)
+    if count:
+        _add_stray(tree, name, f"{DEEPER}: a folder that holds {counted(count, 'file')}", count)
 
 
 def _visible(folder: str, tree: Tree) -> Iterator[os.DirEntry[str]]:
@@ -156,12 +227,26 @@ def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    if item.is_symlink():  # `item.is_dir` raises where links lead to each other
+        return os.path.isdir(item.path)
+    return item.is_dir()
+
+
+def _is_lost(item: os.DirEntry[str]) -> bool:
+    return item.is_symlink() and not os.path.exists(item.path)
+
+
+def _is_named_as_image(item: os.DirEntry[str]) -> bool:
+    return item.name.lower().endswith(EXTENSIONS)
+
+
 def _is_text(name: str) -> bool:
     return os.fsencode(name).decode(errors="replace") == name
 
 
-def _add_stray(tree: Tree, name: str, reason: str) -> None:
-    tree.strays.append((os.fsencode(name).decode(errors="replace"), reason))
+def _add_stray(tree: Tree, name: str, reason: str, files: int = 1) -> None:
+    tree.strays.append(Stray(os.fsencode(name).decode(errors="replace"), reason, files))
 
 
 def _draw(images: Sequence[str], test_share: float, seed: int) -> list[Entry]:
@@ -173,9 +258,9 @@ def _draw(images: Sequence[str], test_share: float, seed: int) -> list[Entry]:
         raise UserError(
             f"key `test_share` is {test_share}", expected="a share between 0 and 1 (neither)"
         )
-    cells: dict[str, list[str]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for image in images:
-        cells[image.rsplit("/", 1)[0]].append(image)
+        cells[domain_of(image), class_of(image)].append(image)
     test: set[str] = set()
     for members in cells.values():
         count = int(test_share * len(members) + 0.5)
@@ -184,8 +269,7 @@ def _draw(images: Sequence[str], test_share: float, seed: int) -> list[Entry]:
     entries: list[Entry] = []
     positions: Counter[tuple[str, str]] = Counter()
     for image in images:
-        split = "test" if image in test else "train"
-        domain = image.split("/")[0]
+        split, domain = "test" if image in test else "train", domain_of(image)
         entries.append(Entry(image, split, positions[domain, split]))
         positions[domain, split] += 1
     return entries
@@ -194,7 +278,7 @@ def _draw(images: Sequence[str], test_share: float, seed: int) -> list[Entry]:
 def _listing(entries: Sequence[Entry], root: Path) -> pl.DataFrame:
     columns = {
         "id": [entry.id for entry in entries],
-        "domain": [entry.id.split("/")[0] for entry in entries],
+        "domain": [domain_of(entry.id) for entry in entries],
         "class_name": [class_of(entry.id) for entry in entries],
         "split": [entry.split for entry in entries],
         "position": [entry.position for entry in entries],

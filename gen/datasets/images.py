@@ -46,14 +46,14 @@ class Encoded:
         data: encoded, RGB, upright.
         extension: `jpg` or `png`.
         width, height: pixels.
-        phash: 64-bit perceptual hash.
+        phash: 64-bit perceptual hash; None of a flat image.
     """
 
     data: bytes
     extension: str
     width: int
     height: int
-    phash: int
+    phash: int | None
 
 
 def prepare(content: bytes, short_side: int) -> Encoded:
@@ -80,7 +80,7 @@ def prepare(content: bytes, short_side: int) -> Encoded:
         extension = "jpg" if _is_lossy(source, content) else "png"
         data = _encode(shrunk, extension)
     height, width = shrunk.shape[:2]
-    return Encoded(data, extension, width, height, int(phash([shrunk])[0]))
+    return Encoded(data, extension, width, height, phash(shrunk))
 
 
 def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
@@ -107,26 +107,23 @@ def square(image: np.ndarray, pixels: int) -> np.ndarray:
     return cv2.resize(centre, (pixels, pixels), interpolation=way)
 
 
-def phash(images: list[np.ndarray]) -> np.ndarray:
-    """Perceptual hashes that hardly change when an image is resized or compressed.
+def phash(image: np.ndarray) -> int | None:
+    """Perceptual hash (64 bits) that hardly changes when an image is resized or compressed.
 
     The 8 × 8 lowest frequencies (DCT-II) of a 32 × 32 grey image, each compared with their median:
-    the bits of `imagehash.phash`, row by row, the highest bit first.
+    the bits of `imagehash.phash`, row by row, the highest bit first. A grey image of one brightness
+    has none: all flat images, whatever their colours, would share one hash.
 
     Args:
-        images: N images, uint8 RGB [H, W, 3] of any size.
-
-    Returns:
-        uint64, shape [N].
+        image: uint8 RGB [H, W, 3] of any size.
     """
     size = (HASH_PIXELS, HASH_PIXELS)
-    grey = [
-        np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.LANCZOS))
-        for image in images
-    ]
-    low = dctn(np.stack(grey).astype(np.float64), axes=(1, 2))[:, :HASH_SIDE, :HASH_SIDE]
-    bits = low.reshape(len(images), -1) > np.median(low, axis=(1, 2))[:, None]
-    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
+    small = Image.fromarray(image).convert("L").resize(size, Image.Resampling.LANCZOS)
+    grey = np.asarray(small, dtype=np.float64)
+    if grey.min() == grey.max():
+        return None
+    low = dctn(grey)[:HASH_SIDE, :HASH_SIDE].ravel()
+    return int(np.packbits(low > np.median(low)).view(">u8")[0])
 
 
 def _open(content: bytes) -> Image.Image:

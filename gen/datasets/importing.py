@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from gen.config import CONFIGS, load_config, make_config, resolved
-from gen.datasets.captions import CAPTIONS_FILE, domain_nouns
+from gen.datasets.captions import captions_sha256, check_nouns
 from gen.datasets.chunks import (
     Packing,
     chunks_of,
@@ -29,23 +30,21 @@ from gen.datasets.chunks import (
     rejected_of,
     write_chunks,
 )
-from gen.datasets.listing import LISTING, SPLITS
+from gen.datasets.listing import LISTING, SPLITS, composed
+from gen.datasets.making import NEEDED, configured_names
 from gen.datasets.packing import ROWS_PER_GROUP, WHOLE, build, join_parts, run_jobs
 from gen.datasets.samples import SCHEMA_VERSION
+from gen.datasets.summary import REJECTED_FILE
+from gen.datasets.wording import count_kinds, counted, kind_of
 from gen.schema import DatasetKind, ImportConfig
 from splits.errors import UserError, unknown
 from splits.files import replacing, write_json
 from splits.settings import World
 
-IMPORTER_VERSION = 1
+IMPORTER_VERSION = 2
 """raised whenever the same images give other bytes or captions"""
 
 MIN_PIXELS = 8
-NEEDED = ("natural", "pixels")
-"""keys that a new dataset must have on the command line"""
-SHOWN = 5
-"""rejected samples or empty cells that a message names"""
-REJECTED_FILE = "rejected.parquet"
 
 
 def import_listing(
@@ -71,7 +70,8 @@ def import_listing(
         The dataset's folder.
 
     Raises:
-        UserError: more than `max_rejected` images are bad, or another dataset has the name.
+        UserError: more than `max_rejected` images are bad, or another dataset has the name, or the
+            one that stands is damaged.
     """
     check_config(config)
     plan = _plan(config, listing)
@@ -85,34 +85,66 @@ def import_listing(
         manifest=plan | {"source": source},
         workers=workers,
     )
-    return build(data / config.name, plan, fill, workers=workers)
+    folder = build(data / config.name, plan, fill, workers=workers)
+    _check_left_out(folder, config)
+    return folder
+
+
+def _check_left_out(folder: Path, config: ImportConfig) -> None:
+    """Refuse a dataset that stands already and lacks more images than may be left out now."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if (count := sum(manifest["rejected"].values())) > config.max_rejected:
+        raise UserError(
+            f"{folder} was imported already, and {counted(count, 'bad image')} left out",
+            expected=f"at most {config.max_rejected} (`max_rejected`)",
+            where=f"{folder / REJECTED_FILE} lists them",
+            fix=f"take it as it is with max_rejected={count}; or mend them, delete {folder} and "
+            "import again",
+        )
 
 
 def import_config(name: str, overrides: Sequence[str]) -> ImportConfig:
-    """The configuration NAME; where there is none, that of a new dataset of kind `folder`.
+    """The configuration NAME; where there is none, that of a new dataset.
 
     Raises:
-        UserError: it is none of an import, or a new one lacks what it needs.
+        UserError: it is none of an import, or a new one lacks what its kind needs.
     """
-    known = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
-    if name in known or name.endswith((".yaml", ".yml")):
+    if name in configured_names() or name.endswith((".yaml", ".yml")):
         config = load_config("datasets", name, overrides)
     else:
-        given = {override.split("=")[0] for override in overrides}
-        if missing := [key for key in NEEDED if key not in given]:
-            raise UserError(
-                f"{unknown('dataset', name, known).found}, and a new one has no {missing[0]}",
-                expected=f"one of {', '.join(known)}, or {' and '.join(NEEDED)} of a new one",
-                where=str(CONFIGS / "datasets"),
-                fix=f"clipgen dataset import {name} --from DIR natural=DOMAIN pixels=224",
-            )
+        _check_new(name, overrides)
         content = {"kind": DatasetKind.folder.name, "name": name}
         config = make_config("datasets", content, overrides, where="the command line")
-    if not isinstance(config, ImportConfig):
+    if not isinstance(config, ImportConfig) or config.kind is DatasetKind.icons:
         raise UserError(
             f"dataset `{name}` is rendered here, not imported", fix=f"clipgen dataset build {name}"
         )
-    return config
+    return replace(
+        config,
+        natural=composed(config.natural),
+        domains=[composed(domain) for domain in config.domains],
+        without=[composed(class_name) for class_name in config.without],
+        trim_order=[composed(domain) for domain in config.trim_order],
+        nouns={composed(domain): words for domain, words in config.nouns.items()},
+    )
+
+
+def _check_new(name: str, overrides: Sequence[str]) -> None:
+    """Refuse a dataset without configuration that lacks what its kind needs."""
+    given = dict(override.partition("=")[::2] for override in overrides)
+    kinds = {kind.name: needed for kind, needed in NEEDED.items()}
+    needed = kinds.get(given.get("kind", ""), NEEDED[DatasetKind.folder])
+    missing = {key: value for key, value in needed.items() if not given.get(key)}
+    if missing:
+        known = configured_names()
+        words = [*overrides, *(f"{key}={value}" for key, value in missing.items())]
+        found = unknown("dataset", name, known).found
+        raise UserError(
+            f"{found}, and a new one has no {' and no '.join(missing)}",
+            expected=f"one of {', '.join(known)}, or {' and '.join(needed)} of a new one",
+            where=str(CONFIGS / "datasets"),
+            fix=f"clipgen dataset import {shlex.quote(name)} --from DIR {shlex.join(words)}",
+        )
 
 
 def check_config(config: ImportConfig) -> None:
@@ -151,14 +183,13 @@ def _plan(config: ImportConfig, listing: pl.DataFrame) -> dict[str, Any]:
         raise UserError(f"domain `{missing[0]}` has no image", where=f"dataset {config.name}")
     trim_order = tuple(name for name in config.trim_order if name in domains)
     World(tuple(domains), tuple(classes), config.natural, trim_order)  # refuses
-    for domain in domains:
-        domain_nouns(domain, config.captions, config.nouns)  # refuses
+    check_nouns(domains, config.captions, config.nouns)
     return plan | {
         "domains": domains,
         "classes": classes,
         "natural": config.natural,
         "super_categories": super_categories(config.super_categories, classes),
-        "captions_sha256": hashlib.sha256(CAPTIONS_FILE.read_bytes()).hexdigest(),
+        "captions_sha256": captions_sha256(domains, config.captions, config.nouns),
     }
 
 
@@ -180,6 +211,7 @@ def super_categories(path: str, classes: Sequence[str]) -> dict[str, str]:
             expected=f"a CSV file with the columns {', '.join(columns)}",
             where=path,
         ) from None
+    table = table.with_columns(pl.col("class_name").str.normalize("NFC"))
     named = Counter(table["class_name"])
     for name in classes:
         if named[name] != 1:
@@ -223,42 +255,50 @@ def _fill(
     workers: int,
 ) -> None:
     """Pack all chunks, then write the tables and the manifest."""
-    _write_rejected(building, rejected, config)  # before hours of decoding
+    _write_rejected(building, rejected, config, decoded=False)  # before hours of decoding
     write_chunks(building, listing)
     chunks = chunks_of(listing.height)
     forget_mended(building, chunks)
     packing = Packing(config, tuple(manifest["classes"]), manifest["super_categories"])
     run_jobs(building, partial(pack_chunk, packing), chunks, workers)
     rejected = pl.concat([rejected, *(rejected_of(building, chunk) for chunk in chunks)])
-    _write_rejected(building, rejected, config)
+    _write_rejected(building, rejected, config, decoded=True)
     os.replace(building / REJECTED_FILE, building / WHOLE / REJECTED_FILE)
-    manifest = manifest | {"rejected": _reasons(rejected)} | join_parts(building, chunks)
+    manifest = (
+        manifest | {"rejected": count_kinds(rejected["reason"])} | join_parts(building, chunks)
+    )
     manifest["empty_cells"] = _empty_cells(building / WHOLE / "samples.parquet", manifest)
     write_json(building / WHOLE / "manifest.json", manifest)
 
 
-def _write_rejected(building: Path, rejected: pl.DataFrame, config: ImportConfig) -> None:
+def _write_rejected(
+    building: Path, rejected: pl.DataFrame, config: ImportConfig, *, decoded: bool
+) -> None:
     """Write the list of what is left out, and stop where it is too long."""
     path = building / REJECTED_FILE
     with replacing(path) as temporary:
         rejected.write_parquet(temporary)
-    if rejected.height > config.max_rejected:
-        rows = rejected.head(SHOWN).iter_rows()
+    if (count := rejected.height) > config.max_rejected:
+        allowed = f"max_rejected={count}"
+        if not decoded:
+            allowed = f"max_rejected of at least {count} (the images are not decoded yet)"
         raise UserError(
-            f"{rejected.height} bad images, first:"
-            + "".join(f"\n    {name}: {reason}" for name, _, reason in rows),
+            f"{counted(count, 'bad image')}:" + "".join(_examples(rejected)),
             expected=f"at most {config.max_rejected} (`max_rejected`)",
             where=f"{path} lists all of them",
-            fix=f"mend or remove them, or leave them out with max_rejected={rejected.height}; "
+            fix=f"mend or remove them, or leave them out with {allowed}; "
             "the same command goes on from here",
         )
 
 
-def _reasons(rejected: pl.DataFrame) -> dict[str, int]:
-    """Number of rejected samples by the kind of reason, without places and numbers."""
-    place = re.compile(r"listed in .*?:\d+,")
-    kinds = Counter(place.sub("listed,", text).split(": ")[0] for text in rejected["reason"])
-    return dict(sorted(kinds.items()))
+def _examples(rejected: pl.DataFrame) -> Iterator[str]:
+    """A line for every kind of reason: how many there are, and the first."""
+    kinds = count_kinds(rejected["reason"])
+    for name, reason in rejected.select("id", "reason").iter_rows():
+        if number := kinds.pop(kind_of(reason), 0):
+            yield f"\n    {name}: {reason}" + f" (and {number - 1} more of this kind)" * (
+                number > 1
+            )
 
 
 def _empty_cells(samples: Path, manifest: dict[str, Any]) -> dict[str, list[str]]:
@@ -274,26 +314,3 @@ def _empty_cells(samples: Path, manifest: dict[str, Any]) -> dict[str, list[str]
         ]
         for split in SPLITS
     }
-
-
-def summary(folder: Path) -> list[str]:
-    """What an import made, in a few lines for people."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    domains, classes = len(manifest["domains"]), len(manifest["classes"])
-    splits = ", ".join(f"{n} {split}" for split, n in manifest["samples_per_split"].items())
-    lines = [
-        f"{folder}: {manifest['samples']} samples ({splits}), {domains} domains × "
-        f"{classes} classes, sha256 {manifest['sha256'][:12]}"
-    ]
-    for split, cells in manifest["empty_cells"].items():
-        if cells:
-            shown = ", ".join(cells[:SHOWN]) + ", …" * (len(cells) > SHOWN)
-            lines.append(f"cells without an image in {split}: {len(cells)} ({shown})")
-    if reasons := manifest["rejected"]:
-        text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
-        lines.append(f"left out: {text}; listed in {folder / REJECTED_FILE}")
-    if unlisted := manifest["source"].get("unlisted"):
-        lines.append(f"in no list, therefore not in the dataset: {unlisted} files")
-    if ignored := manifest["source"].get("ignored"):
-        lines.append(f"not looked at: {ignored} hidden files or folders")
-    return lines

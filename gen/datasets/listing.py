@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import polars as pl
@@ -23,3 +24,18 @@ LISTING: dict[str, Any] = {
 
 REJECTED: dict[str, Any] = {"id": pl.String, "path": pl.String, "reason": pl.String}
 """columns of a list of samples that were left out"""
+
+
+def composed(name: str) -> str:
+    """A name in composed form (Unicode NFC): some systems write `ö` as `o` and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
+def domain_of(image_id: str) -> str:
+    """Domain of an image `DOMAIN/CLASS/IMAGE`."""
+    return composed(image_id.split("/")[0])
+
+
+def class_of(image_id: str) -> str:
+    """Class of an image `DOMAIN/CLASS/IMAGE`: its folder's name, with spaces for underscores."""
+    return composed(image_id.split("/")[1]).replace("_", " ")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -27,8 +28,10 @@ import polars as pl
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from gen.datasets.samples import COLUMNS, load_dataset, table_sha256
+from gen.datasets.making import building_folder, making_command
+from gen.datasets.samples import COLUMNS, content_sha256, load_dataset, table_sha256
 from gen.datasets.shards import write_shard
+from gen.datasets.verifying import wrong_sizes
 from gen.progress import progress
 from splits.errors import UserError
 from splits.files import replacing, write_json
@@ -88,7 +91,7 @@ def build(
         `target`.
 
     Raises:
-        UserError: another dataset has the name already.
+        UserError: another dataset has the name already, or the one that stands is damaged.
     """
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,11 +110,6 @@ def _build(target: Path, plan: dict[str, Any], fill: Callable[[Path], None], wor
     write_json(building / WHOLE / "build.json", {"seconds": seconds, "workers": workers})
     os.replace(building / WHOLE, target)
     shutil.rmtree(building)
-
-
-def building_folder(target: Path) -> Path:
-    """Where a dataset is while it is being built."""
-    return target.with_name(f".{target.name}.building")
 
 
 def enter(building: Path, plan: dict[str, Any]) -> None:
@@ -203,7 +201,8 @@ def join_parts(building: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         "samples": int(per_split["len"].sum()),
         "samples_per_split": dict(per_split.iter_rows()),
         "shards": sorted(shards, key=lambda shard: str(shard["name"])),
-        "sha256": table_sha256(path),
+        "sha256": content_sha256(path),
+        "table_sha256": table_sha256(path),
     }
 
 
@@ -250,11 +249,20 @@ def _start_worker() -> None:
 
 
 def _check_same(target: Path, plan: dict[str, Any]) -> None:
-    manifest = load_dataset(target.name, target.parent).manifest
-    different = [key for key in plan if manifest.get(key) != plan[key]]
+    """Refuse a dataset of another plan, and one whose shards are not whole."""
+    dataset = load_dataset(target.name, target.parent)
+    different = [key for key in plan if dataset.manifest.get(key) != plan[key]]
     if different:
         raise UserError(
             f"{target} holds another dataset of that name (it differs in {', '.join(different)})",
             where=str(target / "manifest.json"),
             fix=f"delete {target}, or give the new dataset another `name=`",
+        )
+    if problems := wrong_sizes(dataset):
+        command = making_command(target.name, target.parent)
+        raise UserError(
+            f"the dataset was made already, but it is damaged: {problems[0]}"
+            + f" (and {len(problems) - 1} more)" * (len(problems) > 1),
+            where=str(target),
+            fix=f"delete {shlex.quote(str(target))} and run: {command}",
         )

@@ -1,9 +1,10 @@
-"""A dataset on disk: its sample table, its manifest, and the check of both against the shards."""
+"""A dataset on disk: its sample table and its manifest, and their hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from gen.config import load_config
-from gen.schema import CaptionStyle, DatasetKind
+from gen.datasets.making import making_command, missing_dataset
+from gen.schema import CaptionStyle
 from splits.errors import UserError
 from splits.settings import World
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PARTS = ("manifest.json", "samples.parquet")
 ROWS_PER_BATCH = 1 << 16
 """of a table that is hashed: so many are in memory at a time"""
@@ -133,7 +134,7 @@ def load_dataset(name: str, data: Path) -> Dataset:
     """Load the dataset `data/name`.
 
     The table of a base is not read: only the number of its rows is compared with the manifest
-    (`verify_dataset` checks all of it).
+    (`gen.datasets.verifying` checks all of it).
 
     Raises:
         UserError: it is not there, not complete, or its table does not fit its manifest.
@@ -142,9 +143,7 @@ def load_dataset(name: str, data: Path) -> Dataset:
     if folder.is_dir() and not all((folder / part).is_file() for part in PARTS):
         raise _broken(folder, f"dataset `{name}` is not whole: {' or '.join(PARTS)} is missing")
     if not folder.is_dir():
-        raise UserError(
-            f"dataset `{name}` is not built", where=str(folder), fix=making_command(name, data)
-        )
+        raise missing_dataset(name, data)
     try:
         manifest = dict(json.loads((folder / PARTS[0]).read_text(encoding="utf-8")))
         table = pq.ParquetFile(folder / PARTS[1])
@@ -159,7 +158,7 @@ def load_dataset(name: str, data: Path) -> Dataset:
     return dataset
 
 
-def table_sha256(path: Path) -> str:
+def content_sha256(path: Path) -> str:
     """Hash of what a model can see of a dataset: ids, captions and image hashes, in order.
 
     Args:
@@ -175,59 +174,23 @@ def table_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def table_sha256(path: Path) -> str:
+    """Hash of every cell of a sample table: of its rows, in order, as lines of JSON.
+
+    Args:
+        path: the table as Parquet; it is read in batches.
+    """
+    digest = hashlib.sha256()
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_BATCH):
+        digest.update(pl.DataFrame(batch).write_ndjson().encode())
+    return digest.hexdigest()
+
+
 def _fits(dataset: Dataset) -> bool:
-    return table_sha256(dataset.folder / PARTS[1]) == dataset.sha256
-
-
-def verify_dataset(dataset: Dataset) -> list[str]:
-    """Compare every shard with the manifest and every image with the table; list what is wrong."""
-    problems = [] if _fits(dataset) else ["samples.parquet has changed: it is not the manifest's"]
-    for shard in dataset.manifest["shards"]:
-        path = dataset.folder / "shards" / shard["name"]
-        if not path.is_file():
-            problems.append(f"{path} is missing")
-            continue
-        content = path.read_bytes()
-        if len(content) != shard["bytes"]:
-            problems.append(f"{path} has {len(content)} bytes, not {shard['bytes']}")
-        elif hashlib.sha256(content).hexdigest() != shard["sha256"]:
-            problems.append(f"{path} has changed: its sha256 is not the manifest's")
-            problems += _changed_images(dataset, shard["name"], content)
-    return problems
-
-
-def _changed_images(dataset: Dataset, shard: str, content: bytes) -> list[str]:
-    rows = dataset.scan().filter(pl.col("shard") == shard)
-    places = rows.select("id", "offset", "size", "sha256").collect()
-    return [
-        f"image `{name}` in {shard} has changed"
-        for name, offset, size, expected in places.iter_rows()
-        if hashlib.sha256(content[offset : offset + size]).hexdigest() != expected
-    ]
+    return content_sha256(dataset.folder / PARTS[1]) == dataset.sha256
 
 
 def _broken(folder: Path, found: str) -> UserError:
     command = making_command(folder.name, folder.parent)
-    return UserError(found, where=str(folder), fix=f"delete {folder} and run: {command}")
-
-
-def making_command(name: str, data: Path) -> str:
-    """The command that makes the dataset `data/name`."""
-    rendered = _kind(name, data) is DatasetKind.icons
-    verb, source = ("build", "") if rendered else ("import", " --from DIR")
-    place = "" if str(data) == "data" else f" --data {data}"
-    return f"clipgen dataset {verb} {name}{source}{place}"
-
-
-def _kind(name: str, data: Path) -> DatasetKind:
-    """The kind of a dataset, as its manifest or else its configuration has it."""
-    try:
-        manifest = json.loads((data / name / PARTS[0]).read_text(encoding="utf-8"))
-        return DatasetKind[manifest["config"]["kind"]]
-    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
-        pass
-    try:
-        kind: DatasetKind = load_config("datasets", name).kind
-        return kind
-    except UserError:  # nobody knows; `build` knows the names that are nearest
-        return DatasetKind.icons
+    fix = f"delete {shlex.quote(str(folder))} and run: {command}"
+    return UserError(found, where=str(folder), fix=fix)

@@ -20,6 +20,7 @@ import polars as pl
 from webdataset import TarWriter
 
 from gen.datasets.images import square
+from gen.datasets.making import verifying_command
 from splits.errors import UserError
 from splits.files import replacing
 
@@ -94,7 +95,7 @@ def read_images(
     for (shard,), part in rows.group_by("shard", maintain_order=True):
         path = folder / "shards" / str(shard)
         if not path.is_file() or not path.stat().st_size:
-            raise _damaged(f"shard {path} is {'empty' if path.is_file() else 'missing'}")
+            raise _damaged(f"shard {path} is {'empty' if path.is_file() else 'missing'}", path)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
             for row, name, _, offset, size, *shape in part.iter_rows():
                 image = _decode(tar[offset : offset + size], name, path, tuple(shape))
@@ -105,14 +106,14 @@ def read_images(
 def _decode(data: bytes, name: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None or image.shape[:2] != shape:
-        raise _damaged(f"image `{name}` in {path} is damaged")
+        raise _damaged(f"image `{name}` in {path} is damaged", path)
     return image[:, :, ::-1]
 
 
-def _damaged(found: str) -> UserError:
+def _damaged(found: str, shard: Path) -> UserError:
+    command = verifying_command(shard.parent.parent)
     return UserError(
         found,
         expected="the shards that the dataset's manifest lists",
-        fix="find out what else with `clipgen dataset verify NAME`; delete the dataset's folder "
-        "and build it again",
+        fix=f"find out what else, and how to make the dataset again: {command}",
     )

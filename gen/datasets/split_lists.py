@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen.datasets.listing import SPLITS
+from gen.datasets.listing import SPLITS, class_of, composed
 from splits.errors import UserError
 
 
@@ -54,7 +54,7 @@ def read_lists(
         The images, and (path, reason) of the lines that name none or one that is named already.
 
     Raises:
-        UserError: a list is missing or not readable, or labels contradict each other.
+        UserError: a list is missing, empty or not readable, or labels contradict each other.
     """
     entries, refused = [], []
     seen: dict[str, str] = {}
@@ -63,7 +63,7 @@ def read_lists(
         for split in SPLITS:
             for line in _read(_path(pattern, root, domain, split), root):
                 parts = line.path.split("/")
-                if len(parts) != 3 or parts[0] != domain:
+                if len(parts) != 3 or composed(parts[0]) != domain:
                     reason = f"listed in {line.place}, but not as {domain}/CLASS/IMAGE"
                 elif line.path not in files:
                     reason = f"listed in {line.place}, but there is no such file"
@@ -74,7 +74,7 @@ def read_lists(
                     entries.append(Entry(line.path, split, line.position))
                     seen[line.path] = line.place
                 if len(parts) == 3:
-                    labels.check(parts[1].replace("_", " "), line)
+                    labels.check(class_of(line.path), line)
                 if reason:
                     refused.append((line.path, reason))
     return entries, refused
@@ -133,7 +133,9 @@ def _read(path: Path, root: Path) -> Iterator[Line]:
         name, *label = line.rsplit(maxsplit=1)
         if not label or not label[0].isdecimal():
             raise UserError(
-                f"line {number} of {path} is {line!r}", expected="DOMAIN/CLASS/IMAGE LABEL"
+                f"line {number} of {path} is `{line.strip()}`", expected="DOMAIN/CLASS/IMAGE LABEL"
             )
         yield Line(name, int(label[0]), position, place)
         position += 1
+    if not position:
+        raise UserError(f"the list {path} is empty", expected="lines DOMAIN/CLASS/IMAGE LABEL")

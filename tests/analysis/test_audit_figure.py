@@ -30,6 +30,9 @@ COUNTS = pl.DataFrame(
         ("identical_hash", "train", "test", "real", "sketch", 4),
         ("near_hash", "train", "test", "sketch", "real", 5),
         ("near_hash", "train", "train", "clipart", "real", 7),
+        ("near_hash", "test", "test", "real", "clipart", 9),
+        ("near_hash", "test", "test_unseen_drawing", "clipart", "real", 2),
+        ("near_hash", "test", "test_unseen_drawing", "sketch", "sketch", 6),
     ],
     schema=["kind", "split_a", "split_b", "domain_a", "domain_b", "pairs"],
     orient="row",
@@ -57,8 +60,15 @@ def test_every_mixture_has_a_dot_in_both_panels() -> None:
 
 def test_the_matrices_hold_the_counts_of_their_splits() -> None:
     axes = axes_of(audit_figure(statistics(), COUNTS, DOMAINS))
-    assert numbers(axes["Near-duplicate pairs, train × test"]) == {(0, 2): "34", (2, 0): "5"}
-    assert numbers(axes["Near-duplicate pairs, train × train"]) == {(1, 0): "7", (0, 1): "7"}
+    assert numbers(axes["train (rows) × test"]) == {(0, 2): "34", (2, 0): "5"}
+    assert numbers(axes["train × train"]) == {(1, 0): "7", (0, 1): "7"}
+    assert numbers(axes["test × test"]) == {(0, 1): "11", (1, 0): "11", (2, 2): "6"}
+
+
+def test_what_is_not_looked_for_has_a_dash_and_no_nought() -> None:
+    axes = axes_of(audit_figure(statistics(), COUNTS, DOMAINS))
+    for title, dashes in (("train (rows) × test", 0), ("train × train", 3), ("test × test", 2)):
+        assert [text.get_text() for text in axes[title].texts].count("–") == dashes
 
 
 def test_what_was_not_checked_is_said() -> None:
@@ -71,10 +81,10 @@ def test_mixtures_that_do_not_fit_are_told() -> None:
     assert f"{MOST_MIXTURES} of {MOST_MIXTURES + 5} mixtures" in svg_text(figure, "audit")
 
 
-@pytest.mark.parametrize("value", [1.0, 40.0, 5000.0, float("nan")])
+@pytest.mark.parametrize("value", [1.0, 1.9, 3.25, 8.0, 40.0, 500.0, 5000.0, float("nan")])
 def test_any_imbalance_has_its_ticks(value: float) -> None:
     table = statistics().with_columns(class_imbalance=pl.lit(value))
     axes = axes_of(audit_figure(table, COUNTS, DOMAINS))["Balance"]
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels[0] == "1"
-    assert 2 <= len(labels) <= 6
+    assert 4 <= len(labels) <= 9

@@ -52,6 +52,7 @@ def test_a_clean_study_has_no_error_and_every_promised_file(
         *("near_duplicates.parquet", "audit.svg", "audit.md"),
     }
     assert findings(copy, severity="error").is_empty()
+    assert pl.read_csv(folder / "findings.csv").columns == findings(copy).columns[:-1]
     assert pl.read_csv(folder / "findings.csv").height == findings(copy).height
     shown = capsys.readouterr().out
     assert "held_out_cell" in shown
@@ -90,8 +91,19 @@ def test_a_held_out_sample_in_a_mixture_is_an_error_that_names_it(
     assert f"held_out_cell in {HIGH}" in message
     assert leak["id"][0] in message
     assert "Traceback" not in message
+    assert "held_out_cell: clipgen split build STUDY" in message  # an advice for each check
+    assert "other_than_planned: clipgen split build STUDY" in message
     errors = findings(copy, severity="error").select("mixture", "check", "count").rows()
     assert set(errors) == {(HIGH, "held_out_cell", 1), (HIGH, "other_than_planned", 1)}
+
+
+def test_building_again_mends_a_mixture_as_the_advice_says(copy: Workplace) -> None:
+    samples = pl.read_parquet(copy.folder / "data" / "icons-debug" / "samples.parquet")
+    add_to_mixture(copy, HIGH, samples.filter(split="test", domain="real").head(2))
+    assert audit(copy) == 2
+    places = ["--data", str(copy.folder / "data"), "--runs", str(copy.folder / "runs")]
+    assert main(["split", "build", "debug", *places]) == 0
+    assert audit(copy) == 0
 
 
 def test_a_test_sample_in_a_mixture_is_an_error(copy: Workplace) -> None:
@@ -125,7 +137,8 @@ def test_a_dataset_without_hashes_is_never_passed_in_silence(
 def test_captions_of_the_base_are_counted(copy: Workplace) -> None:
     study = load_study("debug", [], data=copy.folder / "data", runs=copy.folder / "runs")
     name = study.draws[0][0]
-    write_base(copy.folder / "data" / "base", [f"a {name}s", f"two {name.upper()}s", "nothing"])
+    captions = [f"a {name}s", f"two {name.upper()}s", "nothing"]
+    write_base(copy.folder / "data" / "base", pl.DataFrame({"caption": captions}))
     assert audit(copy, "base=base") == 0
     row = findings(copy, check="caption_leak").row(0, named=True)
     assert (row["severity"], row["count"]) == ("warning", 2)
@@ -133,14 +146,50 @@ def test_captions_of_the_base_are_counted(copy: Workplace) -> None:
     assert leaks.filter(class_name=name)["share"].to_list() == [pytest.approx(2 / 3)]
 
 
-def write_base(folder: Path, captions: list[str]) -> None:
+def test_a_base_that_holds_a_tested_held_out_image_is_refused(
+    copy: Workplace, capsys: pytest.CaptureFixture
+) -> None:
+    study = load_study("debug", [], data=copy.folder / "data", runs=copy.folder / "runs")
+    tests = study.dataset.samples.filter(pl.col("split") != "train", domain="sketch")
+    held_out = pl.col("class_name").is_in(study.draws[0])
+    leaks = pl.concat([tests.filter(held_out).head(2), tests.filter(~held_out).head(1)])
+    columns = leaks.select("sha256", "phash", caption=pl.lit("a thing"))
+    write_base(copy.folder / "data" / "base", columns)
+    assert audit(copy, "base=base") == 2
+    message = capsys.readouterr().err
+    assert "held_out_image_in_base in base: 2 of" in message
+    assert f"{leaks['id'][0]} = base/0" in message
+    counts = dict(findings(copy).select("check", "count").iter_rows())
+    assert counts["identical_image_in_base"] == 1
+    assert counts["near_duplicate_in_base"] >= 3
+    rows = pl.read_parquet(copy.study / "audit" / "base_duplicates.parquet")
+    assert set(rows.filter(kind="identical_image")["id_b"]) == set(leaks["id"])
+    assert audit(copy) == 0  # without the base nothing is left of it
+    assert not (copy.study / "audit" / "base_duplicates.parquet").exists()
+
+
+def test_a_base_that_is_stored_at_another_size_is_not_passed_in_silence(copy: Workplace) -> None:
+    columns = pl.DataFrame({"caption": ["a thing"], "sha256": ["x"]})
+    write_base(copy.folder / "data" / "base", columns, short_side=40)
+    assert audit(copy, "base=base") == 0
+    rows = findings(copy, check="held_out_image_in_base").select("severity", "detail").rows()
+    assert {severity for severity, _ in rows} == {"ok", "not_checked"}
+    assert any("short side kept in the dataset, 40 in the base" in detail for _, detail in rows)
+
+
+def write_base(folder: Path, given: pl.DataFrame, short_side: int = 0) -> None:
     """An image-caption dataset, as far as an audit reads it."""
     folder.mkdir()
-    rows = pl.DataFrame({"id": [f"{i}" for i in range(len(captions))], "caption": captions})
+    rows = given.with_columns(
+        id=pl.format("base/{}", pl.int_range(pl.len())),
+        domain=pl.lit("base"),
+        split=pl.lit("train"),
+    )
     missing = [pl.lit(None, kind).alias(key) for key, kind in COLUMNS.items() if key not in rows]
     rows.with_columns(missing).select(*COLUMNS).write_parquet(folder / "samples.parquet")
     manifest = {"schema_version": SCHEMA_VERSION, "classes": [], "domains": [folder.name]}
-    manifest |= {"samples": rows.height, "sha256": "b" * 64, "config": {"name": folder.name}}
+    manifest |= {"samples": rows.height, "sha256": "b" * 64}
+    manifest["config"] = {"name": folder.name, "short_side": short_side}
     write_json(folder / "manifest.json", manifest)
 
 

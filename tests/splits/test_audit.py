@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 
 from splits.audit import (
-    CHECKS,
     audit_captions,
     audit_dataset,
     audit_embeddings,
     audit_near_duplicates,
     audit_plan,
     audit_selection,
-    findings_table,
+    audit_testable,
 )
 from splits.caption_leaks import find_caption_leaks
 from splits.composition import Selection, effective_number, statistics
+from splits.findings import CHECKS, findings_table
 from splits.near_duplicates import find_near_duplicates
 from splits.settings import SETTINGS, World, exposure
 
@@ -84,7 +84,7 @@ def everything(samples=SAMPLES, chosen=None):
         audit_dataset(samples),
         audit_near_duplicates(near, samples.height, 4),
         audit_selection(chosen, WORLD, samples, near),
-        [audit_plan(chosen, chosen.ids)],
+        [audit_plan(chosen, chosen.ids), audit_testable(samples, "sketch", 0, HELD_OUT)],
     )
 
 
@@ -242,12 +242,39 @@ def test_a_mixture_other_than_planned_is_found():
     assert flagged([audit_plan(replace(plan, ids=twice), plan.ids)]) == {"other_than_planned": 1}
 
 
-def test_captions_that_name_a_held_out_class_are_a_warning_per_draw():
-    captions = pl.Series(["a dog", "dogs and a cat", "a house"])
-    rows = audit_captions(find_caption_leaks([captions], [["dog"], ["cat", "dog"], ["axe"]]))
-    assert [row["count"] for row in rows] == [2, 2, 0]
-    assert [row["severity"] for row in rows] == ["warning", "warning", "ok"]
-    assert rows[1]["example"] == "dog (2); cat (1)"
+def test_captions_that_name_a_held_out_class_are_a_warning_with_the_range_over_draws():
+    captions = pl.Series(["a dog", "dogs and a cat", "a cat", "a house"])
+    row = audit_captions(find_caption_leaks([captions], [["dog"], ["cat"], ["axe"]]))
+    assert (row["severity"], row["count"]) == ("warning", 3)  # the second names two, and is one
+    assert "one of a single draw: 0 to 2" in row["detail"]
+    assert row["example"] == "cat (2); dog (2)"
+    assert audit_captions(find_caption_leaks([captions], [["axe"]]))["severity"] == "ok"
+
+
+def test_held_out_classes_that_no_test_image_shows_are_told_with_those_that_remain():
+    samples = SAMPLES.filter(~pl.col("id").str.contains("test.*_sketch_dog"))
+    row = audit_testable(samples, "sketch", 2, ("cat", "dog"))
+    assert (row["severity"], row["subjects"]) == ("warning", ["sketch/dog"])
+    assert row["detail"] == (
+        "of 2 held-out classes of draw 2 have no test image in sketch; that leaves 1"
+    )
+    assert audit_testable(samples, "clipart", 2, ("cat", "dog"))["severity"] == "ok"
+
+
+def test_a_tested_image_without_a_hash_is_told_for_every_mixture_that_it_tests():
+    bare = with_value("phash", None, of="test_sketch_dog_0")
+    rows = audit_selection(selection(), WORLD, bare, find_near_duplicates(bare, 4))
+    near = [row for row in rows if row["check"] == "held_out_image_near_mixture"]
+    assert [(row["severity"], row["count"]) for row in near] == [("ok", 0), ("not_checked", 1)]
+    assert near[1]["subjects"] == ["test_sketch_dog_0"]
+
+
+def test_a_finding_holds_all_that_it_counts_and_shows_three():
+    chosen = with_ids(*(f"stranger {i}" for i in range(5)))
+    rows = audit_selection(chosen, WORLD, SAMPLES, None)
+    (row,) = (row for row in rows if row["check"] == "unknown_id")
+    assert row["subjects"] == [f"stranger {i}" for i in range(5)]
+    assert row["example"] == "stranger 0; stranger 1; stranger 2"
 
 
 def test_images_that_a_model_takes_for_twins_are_a_warning():

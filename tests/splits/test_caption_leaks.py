@@ -27,6 +27,9 @@ NAMED = [
     ("piano", "pianos"),
     ("potato", "potatoes"),
     ("Éclair", "an éclair"),
+    ("café", "a cafe\u0301"),  # an accent of its own
+    ("cafe\u0301", "a café"),
+    ("E\u0301clair pan", "an éclair pan"),
     ("rock (stone)", "rock (stone)s"),
 ]
 NOT_NAMED = [
@@ -41,6 +44,7 @@ NOT_NAMED = [
     ("lion", "lionel"),
     ("a.c", "abc"),
     ("axe", "axé"),
+    ("axe", "axe\u0301"),
     ("axe", ""),
 ]
 
@@ -74,6 +78,7 @@ def test_counts_shares_and_examples_are_those_of_the_captions():
     leaks = find_caption_leaks(batches, [["lion", "bed"], ["barn", "lion"], ["axe"]])
     assert leaks.captions == 7
     assert leaks.by_draw == (4, 5, 0)
+    assert leaks.of_any_draw == 5
     counts = leaks.by_class.select("draw", "class_name", "captions").rows()
     assert counts == [(0, "bed", 1), (0, "lion", 4), (1, "barn", 1), (1, "lion", 4), (2, "axe", 0)]
     lion = leaks.by_class.row(1, named=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from splits import near_duplicates
 from splits.near_duplicates import (
     MAX_DISTANCE,
+    HashIndex,
     band_masks,
     centred,
     find_near_duplicates,
@@ -63,6 +64,43 @@ def test_pairs_do_not_depend_on_how_many_fit_in_memory_at_a_time(hashes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "PAIRS_AT_A_TIME", 3)
         assert found(hashes, 4) == brute_force(hashes, 4)
+
+
+def looked_up(hashes, others, distance):
+    """Triples (position in others, position in hashes, distance), each once."""
+    parts = HashIndex(hashes, distance).near(others)
+    rows = [tuple(map(int, row)) for part in parts for row in zip(*part, strict=True)]
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+def brute_force_across(hashes, others, distance):
+    return {
+        (i, j, (int(a) ^ int(b)).bit_count())
+        for i, a in enumerate(others)
+        for j, b in enumerate(hashes)
+        if (int(a) ^ int(b)).bit_count() <= distance
+    }
+
+
+@given(clustered_hashes(), st.integers(0, 6), st.data(), st.sampled_from([3, 1 << 20]))
+def test_every_pair_of_two_sets_is_found_once_equal_ones_too(hashes, distance, data, at_a_time):
+    mine = data.draw(st.lists(st.sampled_from([True, False]), min_size=len(hashes)))
+    mine = np.array(mine[: len(hashes)])
+    others = np.concatenate([hashes[~mine], hashes[:3]])  # some are in both
+    others = np.unique(others)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "PAIRS_AT_A_TIME", at_a_time)
+        expected = brute_force_across(hashes[mine], others, distance)
+        assert looked_up(hashes[mine], others, distance) == expected
+
+
+def test_a_look_up_gives_no_more_at_a_time_than_was_said(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "PAIRS_AT_A_TIME", 50)
+    index = HashIndex(np.arange(1, 17, dtype=np.uint64) << np.uint64(7), 10)
+    parts = list(index.near(np.arange(500, dtype=np.uint64)))
+    assert sum(len(part[0]) for part in parts) > 1000
+    assert max(len(part[0]) for part in parts) <= 50 + 16
 
 
 def test_every_pair_of_a_dense_ball_is_found():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gen.config import resolved
-from gen.datasets.captions import CAPTIONS_FILE, captions, domain_nouns
+from gen.datasets.captions import captions, captions_sha256, domain_nouns
 from gen.datasets.icons.domains import DOMAINS
 from gen.datasets.icons.drawings import FAMILIES, Drawing, IconClass, font_licences, load_classes
 from gen.datasets.icons.render import render
@@ -204,7 +204,7 @@ def _sample(
         "width": config.pixels,
         "height": config.pixels,
         "sha256": hashlib.sha256(png).hexdigest(),
-        "phash": int(phash([image])[0]),
+        "phash": phash(image),
     }
     members = {"txt": words["caption"].encode(), "cls": str(class_id).encode()}
     return Sample(row | words, name, "png", png, members)
@@ -226,6 +226,6 @@ def _plan(config: IconsConfig, classes: tuple[IconClass, ...]) -> dict[str, Any]
         "schema_version": SCHEMA_VERSION,
         "generator_version": GENERATOR_VERSION,
         "drawings_sha256": hashlib.sha256(drawings.encode()).hexdigest(),
-        "captions_sha256": hashlib.sha256(CAPTIONS_FILE.read_bytes()).hexdigest(),
+        "captions_sha256": captions_sha256(config.domains, STYLE),
         "config": resolved(config),
     }

@@ -35,6 +35,7 @@ TRAPS = [
     "\\",
     "?",
 ]
+FIELDS = "row with another number of fields"
 
 
 def config(kind: str, **keys) -> ImportConfig:
@@ -49,7 +50,7 @@ def list_table(folder, content: str | bytes, **keys):
 
 def reasons(rejected: pl.DataFrame) -> dict[str, str]:
     """Reason by line number."""
-    parts = (reason.split(": line ") for reason in rejected["reason"])
+    parts = (reason.rsplit(": line ", 1) for reason in rejected["reason"])
     return {line: reason for reason, line in parts}
 
 
@@ -94,7 +95,7 @@ def test_the_listing_does_not_depend_on_the_blocks_in_which_it_is_read(tmp_path,
     assert parts[0].equals(whole[0])
     assert parts[1].equals(whole[1])
     assert parts[2] == whole[2]
-    assert (whole[0].height, reasons(whole[1])) == (20, {"22": "1 fields instead of 2"})
+    assert (whole[0].height, reasons(whole[1])) == (20, {"22": f"{FIELDS}: 1 instead of 2"})
 
 
 def test_bad_rows_are_refused_with_their_line_number(tmp_path):
@@ -118,9 +119,9 @@ def test_bad_rows_are_refused_with_their_line_number(tmp_path):
     assert listing["id"].to_list() == ["1.jpg", "7.jpg"]
     assert listing["position"].to_list() == [0, 10]
     assert reasons(rejected) == {
-        "3": "3 fields instead of 2",
-        "4": "1 fields instead of 2",
-        "5": "1 fields instead of 2",
+        "3": f"{FIELDS}: 3 instead of 2",
+        "4": f"{FIELDS}: 1 instead of 2",
+        "5": f"{FIELDS}: 1 instead of 2",
         "6": "empty caption",
         "7": "empty path",
         "8": "not UTF-8",
@@ -247,13 +248,19 @@ def test_what_lacks_its_image_or_its_caption_is_refused(tmp_path):
         "h.txt": b"two images",
         "i.jpg": b"image",
         "i.json": b"[]",
+        "j.1.jpg": b"image",
+        "j.1.txt": b"caption",
+        "k.seg.png": b"image",
+        "k.jpg": b"image",
+        "k.txt": b"an image, and its segments",
         "__meta__/a.json": b"{}",
         ".hidden.jpg": b"",
         "README": b"",
     }
     write_tar(tmp_path / "x.tar", members)
     listing, rejected, _ = list_shards(tmp_path)
-    assert listing.select("id", "caption").rows() == [("x/c", "from the json")]
+    captions = [("x/c", "from the json"), ("x/k", "an image, and its segments")]
+    assert listing.select("id", "caption").rows() == captions
     assert refused(rejected) == [
         ("x/a", "no caption"),
         ("x/b", "no image"),
@@ -263,6 +270,7 @@ def test_what_lacks_its_image_or_its_caption_is_refused(tmp_path):
         ("x/g", "empty caption"),
         ("x/h", "several images"),
         ("x/i", "no caption"),
+        ("x/j", "the name has more than one dot"),
     ]
 
 
@@ -333,6 +341,14 @@ def test_a_folder_without_shards_is_an_error(tmp_path, pattern):
         list_captioned(config("webdataset", shards=pattern), tmp_path)
 
 
+# ---------------------------------------------------------------------------- progress
+
+
+def test_the_bar_of_a_table_ends_where_the_table_ends(tmp_path, capsys):
+    list_table(tmp_path, "filepath\ttitle\n1.jpg\ta cat\n")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("pairs.tsv: 100%")
+
+
 # ---------------------------------------------------------------------------- import
 
 
@@ -349,11 +365,10 @@ def test_image_caption_data_are_imported_as_a_base(tmp_path, capsys, kind):
         (root / f"{number}.png").write_bytes(image(number))
     rows = "".join(f'{number}.png\t"quoted\n' for number in range(6))
     (root / "pairs.tsv").write_text("filepath\ttitle\n" + rows)
-    path = tmp_path / "pairs.yaml"
-    path.write_text(f"kind: {kind}\nname: pairs\npixels: 16\ntable: pairs.tsv\n")
-    command = ["dataset", "import", str(path), "--from", str(root), "--data", str(data)]
+    keys = [f"kind={kind}", "pixels=16", *["table=pairs.tsv"] * (kind == "tsv")]
+    command = ["dataset", "import", "pairs", *keys, "--from", str(root), "--data", str(data)]
     assert main([*command, "--workers", "1"]) == 2
-    assert "1 bad images" in capsys.readouterr().err
+    assert "1 bad image:" in capsys.readouterr().err
     assert main([*command, "--workers", "1", "max_rejected=1"]) == 0
     dataset = load_dataset("pairs", data)
     assert dataset.is_base
@@ -361,3 +376,13 @@ def test_image_caption_data_are_imported_as_a_base(tmp_path, capsys, kind):
     assert dataset.samples["caption"].to_list() == ['"quoted'] * 5
     images = read_images(dataset.folder, dataset.samples, 16)
     assert (images == np.arange(5)[:, None, None, None]).all()
+    assert dataset.samples["phash"].null_count() == 5  # flat images
+
+
+def test_a_new_base_lacks_nothing_but_what_its_kind_needs(capsys):
+    command = ["dataset", "import", "my pairs", "--from", "nowhere", "kind=tsv"]
+    assert main(command) == 2
+    fix = "import 'my pairs' --from DIR kind=tsv table=FILE.tsv pixels=224"
+    assert fix in capsys.readouterr().err
+    assert main([*command, "table=caps.tsv", "pixels=32"]) == 2
+    assert "there is no table" in capsys.readouterr().err

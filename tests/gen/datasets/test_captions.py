@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 import pytest
 
-from gen.datasets.captions import caption, captions, domain_nouns, generic_nouns, patterns, prompts
+from gen.config import make_config
+from gen.datasets.captions import (
+    caption,
+    captions,
+    captions_sha256,
+    check_nouns,
+    domain_nouns,
+    generic_nouns,
+    patterns,
+    prompts,
+)
 from gen.datasets.icons.domains import DOMAINS
 from gen.schema import CaptionStyle
 from splits.errors import UserError
@@ -151,10 +162,38 @@ def test_a_dataset_brings_nouns_for_its_own_domains_and_may_replace_known_ones()
     assert domain_nouns("real", PUBLISHED, own) == ("photo", "snapshot")
 
 
-def test_a_domain_without_nouns_is_told_with_the_line_to_add():
-    with pytest.raises(UserError, match="`cubism` has no medium nouns") as caught:
-        domain_nouns("cubism", PUBLISHED)
-    assert "`cubism: [noun, other noun]`" in caught.value.fix
+STRANGE = ["comic & cartoon", "v1.5", "on", "1.5", "a: b", "l'art", 'the "new"', "größe", "x, y"]
+
+
+def test_all_domains_without_nouns_are_told_with_the_override_that_mends_it():
+    with pytest.raises(UserError, match="no words for the medium of `comic & cart") as caught:
+        check_nouns(["real", *STRANGE], PUBLISHED)
+    override = next(word for word in shlex.split(caught.value.fix) if word.startswith("nouns="))
+    content = {"kind": "folder", "name": "mine", "pixels": 8}
+    read = make_config("datasets", content, [override], where="the test")
+    assert read.nouns == {domain: ["noun", "other noun"] for domain in STRANGE}
+    check_nouns(["real", *STRANGE], PUBLISHED, read.nouns)
+
+
+def test_plain_names_stand_without_quotation_marks():
+    with pytest.raises(UserError) as caught:
+        check_nouns(["comic & cartoon", "v1.5"], PUBLISHED)
+    wanted = "'nouns={comic & cartoon: [noun, other noun], v1.5: [noun, other noun]}'"
+    assert wanted in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["Real World", "real_world", "REAL WORLD"])
+@pytest.mark.parametrize("style", CaptionStyle)
+def test_capitals_and_underscores_make_no_other_domain(name, style):
+    assert domain_nouns(name, style) == ("photo", "snapshot")
+
+
+def test_the_hash_of_the_words_changes_with_words_that_are_used_only():
+    own = {"cubism": ["cubist art", "collage"]}
+    before = captions_sha256(["real"], PUBLISHED)
+    assert captions_sha256(["real"], PUBLISHED, own) == before
+    assert captions_sha256(["real", "cubism"], PUBLISHED, own) != before
+    assert captions_sha256(["real"], SHORT) != before
 
 
 @pytest.mark.parametrize("nouns", [["comic"], ["comic", "comic"], ["a", "b", "c"]])

@@ -69,10 +69,65 @@ def test_files_that_cannot_be_images_are_refused_with_the_reason(root):
         "art/readme.txt": "not in a class folder",
         "art/dog/notes.txt": "not the extension of an image",
         "art/dog/no extension": "not the extension of an image",
-        "art/dog/puppies/young/1.png": "deeper than DOMAIN/CLASS/IMAGE",
+        "art/dog/puppies": "deeper than DOMAIN/CLASS/IMAGE: a folder that holds 1 file",
         "photo/loose.png": "not in a class folder",
     }
     assert (root / "art" / "readme.txt").samefile(rejected["path"][3])
+
+
+def test_a_deep_folder_is_one_entry_with_the_number_of_its_files(root):
+    for name in ("1.png", "young/2.png", "young/very/3.txt", ".hidden", ".git/4.png"):
+        write_image((root / "art" / "dog" / "puppies" / name).with_suffix(".png"))
+    (root / "art" / "dog" / "empty").mkdir()
+    (root / "art" / "dog" / "puppies" / "linked").symlink_to(root)
+    _, rejected, source = list_folder(config(), root)
+    holds = "deeper than DOMAIN/CLASS/IMAGE: a folder that holds 4 files"
+    assert reasons(rejected) == {"art/dog/puppies": holds}
+    assert source["ignored"] == 2
+    write_lists(root, art_train=["art/dog/000.png 0"])
+    assert with_lists(root)[2]["unlisted"] == 19 + 4
+
+
+def test_a_link_below_a_class_folder_is_not_followed_and_one_that_leads_nowhere_is_told(root):
+    (root / "art" / "dog" / "all").symlink_to(root)
+    (root / "art" / "dog" / "lost.png").symlink_to(root / "nothing.png")
+    (root / "art" / "lost").symlink_to(root / "nothing")
+    (root / "art" / "self").symlink_to(root / "art" / "self")
+    _, rejected, _ = list_folder(config(), root)
+    assert reasons(rejected) == {
+        "art/dog/all": "deeper than DOMAIN/CLASS/IMAGE: a link to a folder",
+        "art/dog/lost.png": "a link that leads nowhere",
+        "art/lost": "a link that leads nowhere",
+        "art/self": "a link that leads nowhere",
+    }
+
+
+def test_names_that_differ_in_their_unicode_form_only_are_one_class_and_one_domain(root):
+    one, other = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
+    write_image(root / "art" / one / "1.png")
+    write_image(root / "art" / other / "2.png")
+    for domain in (one, other):
+        write_image(root / domain / "dog" / f"{domain}.png")
+    listing, _, _ = list_folder(config(), root)
+    assert set(listing["class_name"]) == {"dog", "traffic light", one}
+    assert set(listing["domain"]) == {"photo", "art", one}
+    assert f"art/{other}/2.png" in set(listing["id"])  # ids keep the path as it is
+    cell = listing.filter((pl.col("class_name") == one) | (pl.col("domain") == one))
+    assert sorted(cell["split"]) == ["test", "test", "train", "train"]
+    write_lists(root, art_train=[f"art/{one}/1.png 5", f"art/{other}/2.png 6"])
+    with pytest.raises(UserError, match=f"class `{one}` has the label 6"):
+        with_lists(root)
+
+
+def test_classes_may_be_left_out_and_the_others_keep_their_places(root):
+    whole, _, _ = list_folder(config(), root)
+    (root / "art" / "traffic_light" / "notes.txt").write_text("x")
+    for name in ("traffic light", "traffic_light"):
+        listing, rejected, source = list_folder(config(without=[name]), root)
+        assert listing.sort("id").equals(whole.filter(pl.col("class_name") == "dog").sort("id"))
+        assert (rejected.height, source["without"]) == (0, 10)
+    with pytest.raises(UserError, match=r"class `dogs` is unknown \(did you mean `dog`"):
+        list_folder(config(without=["dogs"]), root)
 
 
 def test_what_lies_beside_the_domain_folders_is_not_looked_at(root):
@@ -128,10 +183,20 @@ def test_a_configuration_that_does_not_fit_the_tree_is_refused(root, keys, found
 def test_a_root_that_is_not_there_and_one_without_images_are_told(tmp_path):
     with pytest.raises(UserError, match=r"there is no folder(?s:.*)--from DIR"):
         list_folder(config(), tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"there are no folders in .*(?s:.*)DOMAIN/CLASS/IMAGE"):
+        list_folder(config(), tmp_path)
     (tmp_path / "photo" / "dog").mkdir(parents=True)
     (tmp_path / "photo" / "dog" / "a.txt").write_text("x")
-    with pytest.raises(UserError, match=r"no image in .*1 files are none, first \('photo/dog/a"):
+    with pytest.raises(
+        UserError, match=r"no image in .*1 file cannot be one, first photo/dog/a.txt: not the"
+    ):
         list_folder(config(), tmp_path)
+
+
+def test_a_domain_in_the_place_of_the_root_is_told_with_its_parent(root):
+    with pytest.raises(UserError, match="looks like one domain") as caught:
+        list_folder(config(), root / "photo")
+    assert caught.value.fix == f"give its parent: --from {root}"
 
 
 # ------------------------------------------------------------------------------ drawn splits
@@ -172,15 +237,18 @@ def test_positions_count_the_sorted_images_of_a_domain_and_split(root):
 
 
 def write_lists(root, **lines):
-    """Lists of all splits, empty unless given by name."""
+    """Lists of all splits; those that are not given by name have one image of a class `filler`."""
     for domain in DOMAINS:
         for split in ("train", "test"):
-            text = "".join(f"{line}\n" for line in lines.get(f"{domain}_{split}", []))
+            filler = f"{domain}/filler/{split}.png"
+            write_image(root / filler)
+            given = [*lines.get(f"{domain}_{split}", []), f"{filler} 99"]
+            text = "".join(f"{line}\n" for line in given)
             (root / f"{domain}_{split}.txt").write_text(text, encoding="utf-8")
 
 
 def with_lists(root):
-    return list_folder(config(lists="{domain}_{split}.txt"), root)
+    return list_folder(config(lists="{domain}_{split}.txt", without=["filler"]), root)
 
 
 def test_lists_decide_split_and_position_and_the_rest_is_counted(root):
@@ -256,6 +324,10 @@ def test_a_missing_list_and_a_pattern_without_places_are_told(root):
         with_lists(root)
     with pytest.raises(UserError, match=r"`lists` is train\.txt"):
         list_folder(config(lists="train.txt"), root)
+    for empty in (b"", b"\xef\xbb\xbf\n \n"):
+        (root / "art_test.txt").write_bytes(empty)
+        with pytest.raises(UserError, match=r"art_test\.txt is empty"):
+            with_lists(root)
     (root / "art_test.txt").write_bytes(b"art/dog/\xff.png 0\n")
     with pytest.raises(UserError, match=r"art_test\.txt is not UTF-8"):
         with_lists(root)

@@ -14,7 +14,7 @@ import pytest
 from image_trees import CLASSES, DOMAINS, imported, write_tree
 
 from gen.datasets import chunks, packing, samples
-from gen.datasets.packing import building_folder
+from gen.datasets.making import building_folder
 from splits.errors import UserError
 
 
@@ -104,6 +104,19 @@ def test_an_import_again_does_nothing_and_another_one_of_that_name_is_refused(ro
     for keys in ({"seed": 1}, {"pixels": 9}, {"captions": "short"}):
         with pytest.raises(UserError, match=r"holds another dataset(?s:.*)config(?s:.*)delete"):
             imported(root, tmp_path, **keys)
+
+
+@pytest.mark.parametrize("size", [None, 0, 600])
+def test_an_import_again_does_not_take_a_damaged_dataset_for_a_whole_one(root, tmp_path, size):
+    folder = imported(root, tmp_path).folder
+    (shard,) = (folder / "shards").iterdir()
+    content = shard.read_bytes()
+    shard.unlink()
+    if size is not None:
+        shard.write_bytes(content[:size])
+    with pytest.raises(UserError, match=f"made already, but it is damaged: {shard}") as caught:
+        imported(root, tmp_path)
+    assert f"delete {folder} and run: clipgen dataset import tree" in caught.value.fix
 
 
 def test_the_tree_may_have_moved_but_not_changed(root, tmp_path):

@@ -18,10 +18,13 @@ from gen.datasets import chunks
 from gen.datasets.captions import generic_nouns
 from gen.datasets.contact_sheet import contact_sheet
 from gen.datasets.folder import list_folder
-from gen.datasets.importing import import_config, import_listing, summary
-from gen.datasets.packing import building_folder
-from gen.datasets.samples import COLUMNS, load_dataset, verify_dataset
+from gen.datasets.importing import import_config, import_listing
+from gen.datasets.listing import REJECTED
+from gen.datasets.making import building_folder
+from gen.datasets.samples import COLUMNS, load_dataset
 from gen.datasets.shards import read_images
+from gen.datasets.summary import summary
+from gen.datasets.verifying import verify_dataset
 from gen.schema import CaptionStyle
 from splits.errors import UserError
 from splits.settings import World
@@ -79,12 +82,13 @@ def test_rows_are_in_canonical_order_and_say_what_the_images_are(root, tmp_path)
 
 def test_the_order_within_a_cell_is_that_of_the_list(tmp_path):
     write_tree(tmp_path / "own", ["photo"], ["dog"], 4)
-    (tmp_path / "own" / "photo_test.txt").write_text("")
+    write_image(tmp_path / "own" / "photo" / "dog" / "tested.png")
+    (tmp_path / "own" / "photo_test.txt").write_text("photo/dog/tested.png 0\n")
     names = [f"photo/dog/00{number}.png" for number in (2, 0, 3, 1)]
     (tmp_path / "own" / "photo_train.txt").write_text("".join(f"{name} 0\n" for name in names))
     dataset = imported(tmp_path / "own", tmp_path / "data", lists="{domain}_{split}.txt")
-    assert dataset.samples["id"].to_list() == names
-    assert dataset.samples["position"].to_list() == [0, 1, 2, 3]
+    assert dataset.samples["id"].to_list() == [*names, "photo/dog/tested.png"]
+    assert dataset.samples["position"].to_list() == [0, 1, 2, 3, 0]
 
 
 def test_the_world_of_a_dataset_is_its_domains_and_classes(root, tmp_path):
@@ -202,16 +206,21 @@ def test_bad_images_may_be_left_out_but_are_listed_and_counted(damaged):
     assert set(rejected(dataset.folder)) == {"art/dog/000.png", "art/dog/001.png"}
     assert dataset.manifest["rejected"] == {"damaged": 1, "empty": 1}
     assert dataset.samples.height == 16
-    assert any(line.startswith("left out: 1 damaged, 1 empty;") for line in summary(dataset.folder))
-    # The limit decides no bytes: the dataset stands, whatever the limit is.
+    assert any(
+        line.startswith("left out: 1 × damaged, 1 × empty;") for line in summary(dataset.folder)
+    )
+    # The limit decides no bytes: the dataset stands, but not for one who allows for fewer.
     assert imported(damaged / "root", damaged / "data", max_rejected=9).sha256 == dataset.sha256
+    with pytest.raises(UserError, match="imported already, and 2 bad images left") as caught:
+        imported(damaged / "root", damaged / "data", max_rejected=1)
+    assert "max_rejected=2" in caught.value.fix
 
 
 def test_an_import_goes_on_with_the_images_that_were_mended(damaged):
     with pytest.raises(UserError, match="2 bad images"):
         imported(damaged / "root", damaged / "data")
     write_image(damaged / "root" / "art" / "dog" / "000.png", seed=99)
-    with pytest.raises(UserError, match="1 bad images"):
+    with pytest.raises(UserError, match="1 bad image:"):
         imported(damaged / "root", damaged / "data")
     write_image(damaged / "root" / "art" / "dog" / "001.png", seed=98)
     assert imported(damaged / "root", damaged / "data").samples.height == 18
@@ -224,8 +233,24 @@ def test_what_the_lister_refused_stops_the_import_before_anything_is_decoded(
     settings = config()
     listing, _, source = list_folder(settings, root)
     refused = pl.DataFrame({"id": ["a"], "path": ["b"], "reason": ["duplicated: in c"]})
-    with pytest.raises(UserError, match="1 bad images, first:\n    a: duplicated: in c"):
+    with pytest.raises(UserError, match="1 bad image:\n    a: duplicated: in c") as caught:
         import_listing(settings, listing, refused, source, tmp_path, workers=1)
+    assert "max_rejected of at least 1 (the images are not decoded yet)" in caught.value.fix
+
+
+def test_bad_images_are_told_with_one_example_of_every_kind(root, tmp_path):
+    settings = config()
+    listing, _, source = list_folder(settings, root)
+    kinds = ["deeper: holds 3 files"] * 9 + ["a link that leads nowhere"]
+    rows = [(str(number), "", reason) for number, reason in enumerate(kinds)]
+    refused = pl.DataFrame(rows, schema=REJECTED, orient="row")
+    with pytest.raises(UserError) as caught:
+        import_listing(settings, listing, refused, source, tmp_path, workers=1)
+    assert caught.value.found.splitlines() == [
+        "10 bad images:",
+        "    0: deeper: holds 3 files (and 8 more of this kind)",
+        "    9: a link that leads nowhere",
+    ]
 
 
 def test_a_listed_file_that_has_gone_or_may_not_be_read_is_a_bad_image(root, tmp_path):
@@ -282,7 +307,7 @@ def test_members_of_tars_are_read_at_their_place_with_their_captions(root, tmp_p
         ({"max_rejected": -1}, "`max_rejected` is -1"),
         ({"name": "../up"}, "`name` is ../up"),
         ({"name": ".hidden"}, "`name` is .hidden"),
-        ({"nouns": {}}, "domain `photo` has no medium nouns|domain `art` has no medium nouns"),
+        ({"nouns": {"art": ["art"]}}, "domain `art` has the nouns art"),
         ({"trim_order": ["photo"]}, "the trim order is photo"),
     ],
 )
@@ -302,6 +327,16 @@ def test_a_new_name_makes_a_new_dataset_that_needs_two_keys():
         import_config("mine", ["natural=photo"])
     with pytest.raises(UserError, match="clipgen dataset build icons-small"):
         import_config("icons-small", [])
+    with pytest.raises(UserError, match="is rendered here"):
+        import_config("mine", ["kind=icons", "natural=real", "pixels=32"])
+
+
+def test_names_of_domains_are_composed_however_they_are_typed():
+    typed, name = "scho\u0308n", "sch\u00f6n"
+    keys = [f"natural={typed}", f"domains=[{typed}, b]", f"trim_order=[{typed}]"]
+    settings = import_config("mine", [*keys, f"nouns={{{typed}: [x, y]}}", "pixels=32"])
+    assert (settings.natural, settings.domains, settings.trim_order) == (name, [name, "b"], [name])
+    assert settings.nouns == {name: ["x", "y"]}
 
 
 @pytest.mark.parametrize("name", ["pacs", "officehome", "vlcs", "terraincognita", "domainnet"])
@@ -357,6 +392,9 @@ def test_the_command_imports_and_prints_what_it_made(root, tmp_path, capsys):
     assert cli.main([*arguments, "--workers", "1", "natural=photo", "pixels=8", *nouns]) == 0
     out = capsys.readouterr().out
     assert "30 samples (6 test, 24 train), 2 domains × 3 classes" in out
+    assert "nothing done" not in out
+    assert cli.main([*arguments, "natural=photo", "pixels=8", *nouns]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "was imported already; nothing done"
     assert cli.main(["dataset", "verify", "mine", "--data", str(tmp_path)]) == 0
     assert cli.main(["dataset", "show", "mine", "--data", str(tmp_path)]) == 0
     (tmp_path / "mine" / "samples.parquet").unlink()

@@ -76,7 +76,10 @@ def test_a_failure_while_writing_leaves_no_shard(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     table = write(tmp_path)
     (tmp_path / "shards" / "b.tar").unlink()
-    with pytest.raises(UserError, match=r"shards/b\.tar is missing(?s:.*)clipgen dataset verify"):
+    with pytest.raises(
+        UserError,
+        match=rf"shards/b\.tar is missing(?s:.*)clipgen dataset verify {tmp_path.name} --data",
+    ):
         read_images(tmp_path, table, 8)
     assert (read_images(tmp_path, table[:3], 8) == IMAGES[:3]).all()
 
