@@ -157,7 +157,10 @@ def _folders(root: Path) -> dict[str, list[str]]:
             fix="name the folder of the domains with --from DIR",
         )
     inside = [item for folder in found for item in _visible(folder.path, Tree())]
-    if not any(map(_is_folder, inside)) and any(map(_is_named_as_image, inside)):
+    deeper = (
+        item for folder in filter(_is_folder, inside) for item in _visible(folder.path, Tree())
+    )
+    if any(map(_is_named_as_image, inside)) and not any(map(_is_named_as_image, deeper)):
         raise UserError(
             f"{root} looks like one domain: the folders in it hold images, not classes",
             expected=f"{LAYOUT} in it",

@@ -70,8 +70,7 @@ def import_listing(
         The dataset's folder.
 
     Raises:
-        UserError: more than `max_rejected` images are bad, or another dataset has the name, or the
-            one that stands is damaged.
+        UserError: more than `max_rejected` are bad, or what stands is damaged, or another dataset.
     """
     check_config(config)
     plan = _plan(config, listing)

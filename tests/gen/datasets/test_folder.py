@@ -194,6 +194,7 @@ def test_a_root_that_is_not_there_and_one_without_images_are_told(tmp_path):
 
 
 def test_a_domain_in_the_place_of_the_root_is_told_with_its_parent(root):
+    (root / "photo" / "dog" / "notes").mkdir()
     with pytest.raises(UserError, match="looks like one domain") as caught:
         list_folder(config(), root / "photo")
     assert caught.value.fix == f"give its parent: --from {root}"
