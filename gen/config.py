@@ -85,8 +85,9 @@ def make_config(kind: str, content: Any, overrides: Sequence[str], *, where: str
             layer = OmegaConf.from_dotlist([override])
         except Exception as error:  # YAML errors of the value come in many types
             raise UserError(f"`{override}`: {error}", where="the command line") from None
-        if override.endswith("="):  # an empty text, not an absent value
-            OmegaConf.update(layer, override[:-1], "")
+        key, _, value = override.partition("=")
+        if not value:  # an empty text, not an absent value
+            OmegaConf.update(layer, key, "")
         config = _merge(config, layer, schema, where=f"the command line: {override}")
     return _complete(config, where)
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from workplace import Workplace
 
+from gen.cli import main
 from gen.config import load_config
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -74,8 +75,14 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     workplace = Workplace(tmp_path_factory.mktemp("domainnet"))
     write_layout(workplace.folder / "official")
     write_base(workplace.folder / "captions")
-    workplace.clipgen("dataset", "import", "domainnet", "--from", "official", *SMALL)
-    workplace.clipgen("dataset", "import", "imagenet-captions", "--from", "captions", *SMALL)
+    for name, source in (("domainnet", "official"), ("imagenet-captions", "captions")):
+        folders = [
+            "--from",
+            str(workplace.folder / source),
+            "--data",
+            str(workplace.folder / "data"),
+        ]
+        assert main(["dataset", "import", name, *folders, "--workers", "1", *SMALL]) == 0
     return workplace
 
 
@@ -139,15 +146,18 @@ def test_the_audit_finds_held_out_classes_in_the_captions_of_the_base(imported: 
     assert findings.filter(severity="error").is_empty()
 
 
-def test_a_study_with_a_base_goes_the_whole_way(imported: Workplace) -> None:
+def test_a_study_with_a_base_goes_the_whole_way(
+    imported: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(imported.folder)
     arguments = [
         "domainnet",
         *("name=small", "model=rn-tiny", "seeds=[0]", "test_domains=[sketch]"),
         *("settings=[natural_only,cg_low_diversity]", "training.batch_size=32"),
         *("training.samples_seen=320", "training.checkpoint_every=5", "training.log_every=5"),
     ]
-    imported.clipgen("sweep", *arguments, "--slots", "1")
-    imported.clipgen("report", *arguments)
+    for command in (["split", "build"], ["run"], ["report"]):
+        assert main([*command, *arguments]) == 0
     page = (imported.folder / "runs" / "small" / "report" / "report.md").read_text()
     assert "unseen drawing" not in page.lower()
     scores = pl.read_parquet(

@@ -101,6 +101,7 @@ def test_changed_held_out_classes_are_evaluated_again(finished: Workplace) -> No
     assert "done" not in again
 
 
+@pytest.mark.slow
 def test_killed_at_any_stage_it_goes_on_and_ends_with_the_same_bits(
     finished: Workplace, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_there_are_configurations_of_every_kind():
 def test_an_empty_value_on_the_command_line_is_an_empty_text():
     assert load_config("studies", "domainnet").base
     assert load_config("studies", "domainnet", ["base="]).base == ""
+    assert load_config("studies", "domainnet", ["base=a="]).base == "a="
     assert "held_out.count" in message("studies", "debug", "held_out.count=")
 
 
