@@ -10,7 +10,7 @@ from workplace import Workplace
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """The debug study, from nothing to its report, never interrupted."""
     workplace = Workplace(tmp_path_factory.mktemp("finished"))
-    workplace.clipgen("dataset", "build", "icons-debug")
-    workplace.clipgen("sweep", "debug", "--slots", "2")
+    workplace.clipgen("dataset", "build", "icons-debug", "--workers", "1")
+    workplace.clipgen("sweep", "debug", "--slots", "1")
     workplace.clipgen("report", "debug")
     return workplace

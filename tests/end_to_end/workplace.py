@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from gen.cli import main
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -34,8 +38,13 @@ class Workplace:
         )
 
     def clipgen(self, *arguments: str, code: int = 0) -> str:
-        """Run a command to its end; return what it printed on both streams."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == code, out + err
-        return out + err
+        """Run a command to its end, in this process; return what it printed on both streams."""
+        printed = io.StringIO()
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+            returned = main(arguments)
+        assert returned == code, printed.getvalue()
+        return printed.getvalue()
