@@ -146,6 +146,7 @@ def test_the_audit_finds_held_out_classes_in_the_captions_of_the_base(imported: 
     assert findings.filter(severity="error").is_empty()
 
 
+@pytest.mark.slow
 def test_a_study_with_a_base_goes_the_whole_way(
     imported: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def hashes(folder):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(root, tmp_path, small_shards):
     one = imported(root, tmp_path / "one").folder
     assert len(list((one / "shards").iterdir())) == 5
@@ -48,6 +49,7 @@ def test_two_processes_give_the_same_bytes_as_one(root, tmp_path, small_shards):
     assert hashes(one) == hashes(two)
 
 
+@pytest.mark.slow
 def test_a_killed_import_goes_on_and_gives_the_same_bytes(root, tmp_path):
     whole = imported(root, tmp_path / "whole").folder
     code = (

@@ -212,6 +212,7 @@ def test_a_build_again_does_nothing(data):
     }
 
 
+@pytest.mark.slow
 def test_a_half_built_folder_continued_by_two_processes_gives_the_same_bytes(data, tmp_path):
     settings, building = config(), building_folder(tmp_path / NAME)
     classes = select_classes(settings)
