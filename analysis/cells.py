@@ -14,7 +14,7 @@ from analysis.sites import image_sites, reading
 from gen.evaluation.embed import each_batch
 
 if TYPE_CHECKING:
-    from open_clip import CLIP
+    from gen.models.trained import Model
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CellMeans:
 
 
 def cell_means(
-    model: CLIP,
+    model: Model,
     images: np.ndarray,
     samples: pl.DataFrame,
     domains: Sequence[str],
@@ -45,7 +45,7 @@ def cell_means(
     Samples of a cell go to its two halves alternately, in the order of the table.
 
     Args:
-        model: a CLIP model.
+        model: any model with an image tower.
         images: uint8, shape [N, H, W, 3].
         samples: their rows (`domain`, `class_id`).
         domains: names of the domains, the order of D.

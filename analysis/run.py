@@ -11,7 +11,7 @@ from analysis.similarity import domain_similarity
 from gen.datasets.samples import Dataset
 from gen.datasets.shards import read_images
 from gen.device import pick_device
-from gen.models.trained import load_trained, run_vocabulary
+from gen.models.trained import load_trained
 from gen.runs import Run, timed_stage
 from splits.files import replacing
 
@@ -22,7 +22,7 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
     Only classes with two or more test images in every domain are compared; `n` says how many.
     """
     with timed_stage(run.folder, "analyze"):
-        model = load_trained(run, dataset, run_vocabulary(run, dataset))
+        model = load_trained(run, dataset).model
         classes = dataset.comparable_classes
         samples = compared_samples(dataset.samples, classes)
         images = read_images(dataset.folder, samples, dataset.pixels)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from gen.schema import Precision
+from gen.schema import Compile, Precision
 
 CPU_INFO = Path("/proc/cpuinfo")
+LONG_RUN = 1e17
+"""operations from which compiling is taken to pay: minutes of a large GPU. An estimate."""
 
 
 def pick_device() -> torch.device:
@@ -41,6 +45,51 @@ def pick_precision(wanted: Precision, device: torch.device) -> tuple[Precision, 
     if fast:
         return Precision.bf16, f"the processor has {', '.join(fast)}"
     return Precision.fp32, "the processor has no bf16 instructions"
+
+
+def pick_compile(wanted: Compile, device: torch.device, operations: float) -> tuple[bool, str]:
+    """Whether kernels are compiled for a training, and why.
+
+    Args:
+        wanted: as configured.
+        device: of the training.
+        operations: floating-point operations of the whole training.
+    """
+    if wanted is not Compile.auto:
+        return wanted is Compile.always, "as configured"
+    if device.type != "cuda":
+        return False, "on a processor compiling takes longer than it saves"
+    if operations < LONG_RUN:
+        return False, "the run is too short for it"
+    return True, "a long run on a CUDA device"
+
+
+@contextmanager
+def kernels(deterministic: bool) -> Iterator[None]:
+    """While active, matrix products may use TF32, and kernels give the same bits every time.
+
+    Args:
+        deterministic: whether only such kernels are taken; PyTorch warns where it has none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+    )
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = not deterministic
+    # filling finds no randomness that the bits of our weights would not show, and costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=True)
+        torch.set_float32_matmul_precision(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+        torch.utils.deterministic.fill_uninitialized_memory = before[3]  # type: ignore[attr-defined]
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:

@@ -27,7 +27,11 @@ from splits.files import write_json
 from splits.mixture import Mixture
 
 SCHEMA_VERSION = 1
-NOT_IDENTITY = ("log_every", "checkpoint_every")
+NOT_IDENTITY = (
+    *("deterministic", "compile", "sharding", "images", "readers"),
+    *("log_every", "checkpoint_every", "milestones", "loggers"),
+)
+"""keys of the training's configuration that do not decide weights"""
 VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
 
 
@@ -140,6 +144,11 @@ def identity(
         "pixels": pixels,
         "mixture_sha256": mixture.sha256,
     }
+
+
+def run_identity(run: Run) -> dict[str, Any]:
+    """Everything that decides the weights of a run."""
+    return identity(run.model, run.training, run.seed, run.pixels, run.mixture)
 
 
 def sha256_of(content: Any) -> str:

@@ -109,42 +109,65 @@ class ImportConfig:
     seed: int = 0
 
 
+class ModelKind(Enum):
+    """What is trained."""
+
+    clip = "clip"
+    """an image tower and a text tower (Radford et al. 2021)"""
+    clippo = "clippo"
+    """one tower for images and rendered captions (Tschannen et al. 2023)"""
+    classifier = "classifier"
+    """the image tower with a linear layer over the classes, trained on labels"""
+
+
 class VisionKind(Enum):
-    """The image towers of open_clip that we configure."""
+    """Image towers."""
 
     resnet = "resnet"
+    """open_clip's ModifiedResNet"""
     vit = "vit"
+    """open_clip's VisionTransformer"""
+    timm = "timm"
+    """any image model of timm"""
 
 
 @dataclass
 class VisionConfig:
-    """Image tower (open_clip's ModifiedResNet or VisionTransformer)."""
+    """Image tower; of a CLIPPO the only one (kind vit)."""
 
     kind: VisionKind = MISSING
-    layers: list[int] = MISSING
+    layers: list[int] = field(default_factory=list)
     """blocks of each of the four stages (resnet), or the one depth (vit)"""
-    width: int = MISSING
+    width: int = 0
+    """channels of the first stage (resnet) or of the tokens (vit)"""
     head_width: int = 64
+    """channels of an attention head"""
     patch_size: int = 0
     """pixels per patch side (vit only)"""
+    timm_model: str = ""
+    """name of the model (timm only)"""
 
 
 @dataclass
 class TextConfig:
     """Text tower (open_clip's transformer); its context is as long as the longest caption."""
 
-    layers: int = MISSING
-    width: int = MISSING
-    heads: int = MISSING
+    layers: int = 0
+    width: int = 0
+    heads: int = 0
 
 
 @dataclass
 class ModelConfig:
-    """A CLIP model."""
+    """A model to train."""
 
+    kind: ModelKind = ModelKind.clip
     embed_dim: int = MISSING
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    """kind clip only"""
+    font: str = "unifont"
+    """of rendered captions: `unifont`, or the path of a TrueType file (kind clippo only)"""
 
 
 class Precision(Enum):
@@ -155,28 +178,112 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+class Objective(Enum):
+    """What training minimises; docs/training.md has the formulas."""
+
+    infonce = "infonce"
+    """symmetric softmax over the batch (CLIP)"""
+    sigmoid = "sigmoid"
+    """every pair for itself (SigLIP)"""
+    multi_positive = "multi_positive"
+    """softmax in which all pairs of one caption count as matches"""
+
+
+class Schedule(Enum):
+    """What the learning rate does after its warm-up."""
+
+    cosine = "cosine"
+    """falls to 0"""
+    constant = "constant"
+
+
+class Compile(Enum):
+    """Whether `torch.compile` makes the towers' kernels; `auto`: on CUDA devices."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class Sharding(Enum):
+    """What every process of a distributed run holds."""
+
+    ddp = "ddp"
+    """the whole model"""
+    fsdp = "fsdp"
+    """a share of weights, gradients and optimizer state (FSDP2)"""
+
+
+class ImagePlace(Enum):
+    """Where training images wait; `auto`: the first of these that has room."""
+
+    auto = "auto"
+    device = "device"
+    """decoded, on the device"""
+    memory = "memory"
+    """decoded, in the machine's memory"""
+    disk = "disk"
+    """encoded, in the shards"""
+
+
+@dataclass
+class StreamConfig:
+    """Image–caption pairs that are streamed beside the mixture, from shards that fit no disk."""
+
+    shards: list[str] = field(default_factory=list)
+    """paths or addresses of webdataset tars (`pipe:` too); empty: nothing is streamed"""
+    share: float = 0.5
+    """share of every batch that comes from the stream"""
+    buffer: int = 1000
+    """samples among which the next one is drawn"""
+    max_rejected: int = 0
+    """bad samples and shards that may be left out; they are listed in rejected.json"""
+
+
 @dataclass
 class TrainingConfig:
     """How every model of a study is trained: the same number of samples seen for all."""
 
     samples_seen: int = MISSING
     batch_size: int = 256
+    """pairs of one optimizer step, over all processes"""
+    objective: Objective = Objective.infonce
+    """of the kinds clip and clippo; a classifier has cross-entropy"""
     learning_rate: float = 1e-3
     warmup: float = 0.05
-    """share of the samples seen over which the learning rate rises; a cosine then lowers it to 0"""
+    """share of the samples seen over which the learning rate rises"""
+    schedule: Schedule = Schedule.cosine
     weight_decay: float = 0.2
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-6
+    clip_norm: float = 0.0
+    """largest norm of the gradient; longer ones are scaled down to it; 0: any"""
+    accumulate: int = 1
+    """parts in which a batch goes through the towers, for want of memory"""
     crop_area: float = 0.9
     """smallest share of the image's area that a random resized crop keeps"""
     flip: bool = True
     """mirror half of the images"""
+    stream: StreamConfig = field(default_factory=StreamConfig)
     precision: Precision = Precision.auto
+    # What follows decides where, how fast and with which traces a run is trained. None of it is
+    # part of a run's identity.
+    deterministic: bool = True
+    """only kernels that give the same bits every time"""
+    compile: Compile = Compile.auto
+    sharding: Sharding = Sharding.ddp
+    images: ImagePlace = ImagePlace.auto
+    readers: int = 0
+    """threads that decode images which wait on disk; 0: one per core"""
     log_every: int = 20
-    """steps between lines of metrics.jsonl; not part of a run's identity"""
-    checkpoint_every: int = 100
-    """steps between checkpoints; not part of a run's identity"""
+    """steps between lines of metrics.jsonl"""
+    checkpoint_every: int = 6400
+    """samples seen between two states from which training can go on"""
+    milestones: int = 0
+    """named weights kept on the way, log-spaced in samples seen"""
+    loggers: list[str] = field(default_factory=list)
+    """further logs: `tensorboard`, or `MODULE:CLASS` of a `gen.training.loggers.Logger`"""
 
 
 @dataclass

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import nullcontext
+from typing import Any
 
 import polars as pl
 from omegaconf import OmegaConf
 
 from gen.datasets.samples import Dataset
 from gen.datasets.shards import read_images
-from gen.device import describe_device, pick_device, pick_precision
+from gen.device import kernels, pick_device
 from gen.evaluation.score import score
 from gen.evaluation.zero_shot import predict
-from gen.models.trained import build_model, load_trained, run_vocabulary
-from gen.runs import Run, file_sha256, identity, provenance, read_record, timed_stage, update_record
+from gen.models.trained import load_trained
+from gen.runs import (
+    Run,
+    file_sha256,
+    provenance,
+    read_record,
+    run_identity,
+    timed_stage,
+    update_record,
+)
+from gen.training.distributed import Ranks, alone
+from gen.training.failures import explain_memory
 from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
-from gen.training.pairs import load_pairs
+from gen.training.prepare import prepare
 from gen.training.schedule import total_samples
 from splits.files import replacing, write_text
 
 
-def train_run(run: Run, dataset: Dataset, base: Dataset | None = None) -> None:
+def train_run(
+    run: Run, dataset: Dataset, base: Dataset | None = None, ranks: Ranks | None = None
+) -> None:
     """Train a run's model, or go on where it stopped; nothing to do where it is trained.
 
     Args:
         run: to train.
         dataset: of its mixture.
         base: the image–caption dataset that the mixture includes.
+        ranks: the processes that train it, of which each calls this; None: this one alone.
+
+    Raises:
+        Preempted: the process was asked to end; the same call goes on.
     """
+    ranks = ranks or alone()
     if not run.final_weights.is_file():
-        _train(run, dataset, base)
-    if "checkpoint" not in read_record(run.folder):
+        _train(run, dataset, base, ranks)
+    if ranks.is_first and "checkpoint" not in read_record(run.folder):
         rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
         update_record(
             run.folder,
@@ -41,23 +61,16 @@ def train_run(run: Run, dataset: Dataset, base: Dataset | None = None) -> None:
         )
 
 
-def _train(run: Run, dataset: Dataset, base: Dataset | None) -> None:
-    device = pick_device()
-    precision, reason = pick_precision(run.training.precision, device)
-    _describe(run, describe_device(device), f"{precision.name} ({reason})")
-    with timed_stage(run.folder, "train"):
-        vocabulary = run_vocabulary(run, dataset)
-        pairs = load_pairs(dataset, run.mixture, vocabulary, base)
-        model = build_model(run, dataset, vocabulary)
-        train(
-            model,
-            pairs,
-            run.training,
-            run.seed,
-            run.folder,
-            device=device,
-            precision=precision,
-        )
+def _train(run: Run, dataset: Dataset, base: Dataset | None, ranks: Ranks) -> None:
+    timed = timed_stage(run.folder, "train") if ranks.is_first else nullcontext()
+    with timed, kernels(run.training.deterministic):
+        try:
+            training, facts = prepare(run, dataset, base, ranks)
+            if ranks.is_first:
+                _describe(run, facts)
+            train(training)
+        except (RuntimeError, MemoryError) as error:
+            raise explain_memory(error, run.training) or error from error
 
 
 def evaluate_run(run: Run, dataset: Dataset) -> None:
@@ -66,12 +79,11 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
     update_record(run.folder, evaluated="")
     with timed_stage(run.folder, "evaluate"):
         device = pick_device()
-        vocabulary = run_vocabulary(run, dataset)
-        model = load_trained(run, dataset, vocabulary)
+        learner = load_trained(run, dataset)
         samples = dataset.samples.filter(pl.col("split") != "train")
         images = read_images(dataset.folder, samples, dataset.pixels)
         style = dataset.caption_style
-        predictions = predict(model, images, samples, dataset.classes, style, vocabulary, device)
+        predictions = predict(learner, images, samples, dataset.classes, style, device)
         predictions = predictions.with_columns(checkpoint=pl.lit(file_sha256(run.final_weights)))
         scores = score(predictions, run.draws, len(dataset.classes))
         for name, table in (("predictions", predictions), ("evaluation", scores)):
@@ -80,10 +92,9 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
     update_record(run.folder, evaluated=run.results_key)
 
 
-def _describe(run: Run, device: str, precision: str) -> None:
-    """Write what the run is (config.yaml) and how it was made (run.json)."""
-    content = identity(run.model, run.training, run.seed, run.pixels, run.mixture)
-    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(content))
+def _describe(run: Run, facts: dict[str, Any]) -> None:
+    """Write what the run is (config.yaml) and how it is made (run.json); tell it."""
+    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run_identity(run)))
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     before = read_record(run.folder)
     update_record(
@@ -94,9 +105,10 @@ def _describe(run: Run, device: str, precision: str) -> None:
         draws=sorted(run.draws),
         seed=run.seed,
         mixture_sha256=run.mixture.sha256,
-        device=device,
-        precision=precision,
         started=before.get("started", now),
         resumed=before.get("resumed", []) + [now] * bool(before),
+        **facts,
         **provenance(),
     )
+    told = ", ".join(f"{name}: {value}" for name, value in facts.items())
+    print(f"{run.name}\n  {told}", file=sys.stderr)

@@ -45,7 +45,7 @@ def importers(*names: str, of: str = "") -> set[str]:
 
 def test_the_rooms_are_not_empty() -> None:
     assert {name_of(path).split(".")[0] for path in FILES} == set(ROOMS)
-    assert "gen.training.loop" in importers("torch")
+    assert "gen.training.step" in importers("torch")
     assert "gen.sweep.study" in importers("splits.mixture", of="gen.sweep.")
 
 

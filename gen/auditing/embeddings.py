@@ -55,9 +55,9 @@ def _embeddings(run: Run, dataset: Dataset, tables: list[pl.DataFrame]) -> list[
     from gen.datasets.shards import read_images
     from gen.device import pick_device
     from gen.evaluation.embed import embed_images
-    from gen.models.trained import load_trained, run_vocabulary
+    from gen.models.trained import load_trained
 
-    model, device = load_trained(run, dataset, run_vocabulary(run, dataset)), pick_device()
+    model, device = load_trained(run, dataset).model, pick_device()
     embedded = []
     with progress(sum(table.height for table in tables), "embedding", "images") as bar:
         for table in tables:

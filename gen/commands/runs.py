@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from gen.commands.options import Verbs, load, study_command
@@ -17,6 +20,7 @@ from splits.files import DISK_ERRORS
 if TYPE_CHECKING:
     from gen.runs import Run
     from gen.sweep.study import Study
+    from gen.training.distributed import Ranks
 
 
 def add_run_commands(commands: Verbs) -> None:
@@ -40,41 +44,51 @@ def run_study(options: argparse.Namespace) -> None:
     if options.slot:
         _end_with_standard_input()
     study = load(options)
-    if options.run:
-        run = find_run(study, options.run)
-        run.failure.unlink(missing_ok=True)
-        if not _finish_run(run, study):
-            raise UserError(f"run {run.name} is held by another process", where=str(run.folder))
-        return
-    if not options.slot:
-        forget_failures(study)
-    _take_open_runs(study)
-    if not options.slot:
-        complain(study)
+    with _ranks() as ranks:
+        if options.run:
+            run = find_run(study, options.run)
+            if ranks.is_first:
+                run.failure.unlink(missing_ok=True)
+            if not _finish_run(run, study, ranks):
+                raise _held(run)
+            return
+        if ranks.size > 1:
+            raise UserError(
+                f"{ranks.size} processes were started to share a run",
+                expected="which one: --run ID",
+                fix=f"clipgen sweep {options.study} --dry-run lists the runs",
+            )
+        if not options.slot:
+            forget_failures(study)
+        _take_open_runs(study, ranks)
+        if not options.slot:
+            complain(study)
 
 
-def _take_open_runs(study: Study) -> None:
+def _take_open_runs(study: Study, ranks: Ranks) -> None:
     """Finish runs, one after another, until none is left that nobody has failed at."""
     while open_runs := [r for r in study.runs if not r.done and not r.failure.is_file()]:
-        taken = [_finish_run(run, study, note_failure=True) for run in open_runs]
+        taken = [_finish_run(run, study, ranks, note_failure=True) for run in open_runs]
         if not any(taken):
             time.sleep(1)  # the rest is held by others, who may yet be killed
 
 
-def _finish_run(run: Run, study: Study, *, note_failure: bool = False) -> bool:
+def _finish_run(run: Run, study: Study, ranks: Ranks, *, note_failure: bool = False) -> bool:
     """All stages of a run that are not done yet; False where another process holds it.
 
     With `note_failure` one run's failure is not the others': it is written into its folder.
     """
-    from gen.runs import claim
+    from gen.training.preemption import Preempted
 
-    with claim(run) as mine:
+    with _claimed(run, ranks) as mine:
         if not mine:
             return False
         if run.done or (note_failure and run.failure.is_file()):
             return True
         try:
-            _do_stages(run, study)
+            _do_stages(run, study, ranks)
+        except Preempted:
+            raise
         except Exception as error:
             if not note_failure or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
                 raise
@@ -82,12 +96,15 @@ def _finish_run(run: Run, study: Study, *, note_failure: bool = False) -> bool:
     return True
 
 
-def _do_stages(run: Run, study: Study) -> None:
+def _do_stages(run: Run, study: Study, ranks: Ranks) -> None:
+    """Train in all processes; the rest is the first one's."""
     from analysis.run import analyze_run
     from gen.stages import evaluate_run, train_run
     from splits.files import write_text
 
-    train_run(run, study.dataset, study.base)
+    train_run(run, study.dataset, study.base, ranks)
+    if not ranks.is_first:
+        return
     if not run.evaluated:
         evaluate_run(run, study.dataset)
     if not run.similarity.is_file():
@@ -98,25 +115,36 @@ def _do_stages(run: Run, study: Study) -> None:
 def train_one(options: argparse.Namespace) -> None:
     from gen.stages import train_run
 
-    _one_stage(options, lambda run, study: train_run(run, study.dataset, study.base), trained=False)
+    with _ranks() as ranks:
+        _one_stage(
+            options,
+            lambda run, study: train_run(run, study.dataset, study.base, ranks),
+            ranks,
+            trained=False,
+        )
 
 
 def evaluate_one(options: argparse.Namespace) -> None:
     from gen.stages import evaluate_run
+    from gen.training.distributed import alone
 
-    _one_stage(options, lambda run, study: evaluate_run(run, study.dataset), trained=True)
+    _one_stage(options, lambda run, study: evaluate_run(run, study.dataset), alone(), trained=True)
 
 
 def analyze_one(options: argparse.Namespace) -> None:
     from analysis.run import analyze_run
+    from gen.training.distributed import alone
 
-    _one_stage(options, lambda run, study: analyze_run(run, study.dataset), trained=True)
+    _one_stage(options, lambda run, study: analyze_run(run, study.dataset), alone(), trained=True)
 
 
 def _one_stage(
-    options: argparse.Namespace, stage: Callable[[Run, Study], None], *, trained: bool
+    options: argparse.Namespace,
+    stage: Callable[[Run, Study], None],
+    ranks: Ranks,
+    *,
+    trained: bool,
 ) -> None:
-    from gen.runs import claim
     from gen.sweep.study import find_run
 
     study = load(options)
@@ -124,11 +152,39 @@ def _one_stage(
     if trained and not run.final_weights.is_file():
         fix = f"clipgen train {options.study} --run {run.name}"
         raise UserError(f"run {run.name} is not trained", where=str(run.folder), fix=fix)
-    with claim(run) as mine:
+    with _claimed(run, ranks) as mine:
         if not mine:
-            raise UserError(f"run {run.name} is held by another process", where=str(run.folder))
+            raise _held(run)
         stage(run, study)
-    print(run.folder)
+    if ranks.is_first:
+        print(run.folder)
+
+
+@contextmanager
+def _ranks() -> Iterator[Ranks]:
+    """The processes that share a run; what was asked to end (SIGTERM) ends well."""
+    from gen.training.distributed import joined_ranks
+    from gen.training.preemption import Preempted
+
+    try:
+        with joined_ranks() as ranks:
+            yield ranks
+    except Preempted as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+
+
+@contextmanager
+def _claimed(run: Run, ranks: Ranks) -> Iterator[bool]:
+    """Hold a run for all processes that share it; False where somebody else holds it."""
+    from gen.runs import claim
+    from gen.training.distributed import any_rank
+
+    with claim(run) if ranks.is_first else nullcontext(True) as mine:
+        yield not any_rank(not mine)
+
+
+def _held(run: Run) -> UserError:
+    return UserError(f"run {run.name} is held by another process", where=str(run.folder))
 
 
 def _end_with_standard_input() -> None:
@@ -137,6 +193,6 @@ def _end_with_standard_input() -> None:
     def wait() -> None:
         while os.read(0, 1024):  # not sys.stdin: its lock, held at exit, would abort the process
             pass
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)  # a training writes a state before it ends
 
     threading.Thread(target=wait, daemon=True).start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def stream_pairs(
     rejected: dict[str, str],
     max_rejected: int = 0,
     buffer: int = 1000,
-) -> Iterator[tuple[np.ndarray, str]]:
+) -> Generator[tuple[np.ndarray, str]]:
     """Yield pairs without end.
 
     Args:

@@ -1,4 +1,4 @@
-"""Embed the images of a sample table with a trained model, batch by batch."""
+"""Embed images and texts with a trained model, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from gen.models.clip import normalise
 if TYPE_CHECKING:
     from open_clip import CLIP
 
+    from gen.models.clippo import Clippo
+    from gen.models.trained import Model
+
 BATCH = 500
 
 
 @torch.inference_mode()
 def each_batch(
-    model: CLIP, images: np.ndarray, device: torch.device, use: Callable[[torch.Tensor], None]
+    model: Model, images: np.ndarray, device: torch.device, use: Callable[[torch.Tensor], None]
 ) -> None:
-    """Run the image tower over uint8 `images` [N, H, W, 3]; `use` gets each batch's embedding.
+    """Run `encode_image` over uint8 `images` [N, H, W, 3]; `use` gets each batch's embedding.
 
     Always fp32, whatever the training's precision: scores of two runs differ by their weights.
     """
@@ -32,7 +35,7 @@ def each_batch(
         use(model.encode_image(inputs))
 
 
-def embed_images(model: CLIP, images: np.ndarray, device: torch.device) -> torch.Tensor:
+def embed_images(model: Model, images: np.ndarray, device: torch.device) -> torch.Tensor:
     """Normalised image embeddings, float32 of shape [N, E], on the CPU."""
     parts: list[torch.Tensor] = []
     each_batch(model, images, device, lambda features: parts.append(normalize(features).cpu()))
@@ -40,8 +43,8 @@ def embed_images(model: CLIP, images: np.ndarray, device: torch.device) -> torch
 
 
 @torch.inference_mode()
-def embed_texts(model: CLIP, tokens: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Normalised text embeddings of token ids [N, L], float32 of shape [N, E], on the CPU."""
+def embed_texts(model: CLIP | Clippo, encoded: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Normalised embeddings of encoded texts [N, …], float32 of shape [N, E], on the CPU."""
     model.to(device).eval()
-    parts = [model.encode_text(part.to(device)) for part in tokens.split(BATCH)]
+    parts = [model.encode_text(part.to(device)) for part in encoded.split(BATCH)]
     return normalize(torch.cat(parts), dim=-1).cpu()

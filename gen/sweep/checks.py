@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from operator import attrgetter
 
 import polars as pl
 
 from gen.datasets.samples import Dataset
-from gen.schema import BudgetRule, StudyConfig
+from gen.schema import BudgetRule, StudyConfig, TrainingConfig
+from gen.training.schedule import total_steps
 from splits.errors import UserError, unknown
 from splits.settings import SETTINGS
 
@@ -55,9 +56,27 @@ def check_study(config: StudyConfig) -> None:
             where=where,
         )
     _check_ranges(config.training, where)
+    _check_parts(config.training, where)
 
 
-def _check_ranges(training: Any, where: str) -> None:
+def _check_parts(training: TrainingConfig, where: str) -> None:
+    """What is cut into parts must fall into them."""
+    if training.batch_size % training.accumulate:
+        raise UserError(
+            f"a batch of {training.batch_size} does not fall into {training.accumulate} parts",
+            expected="a training.batch_size that training.accumulate divides",
+            where=where,
+        )
+    if training.milestones >= total_steps(training):
+        raise UserError(
+            f"key `training.milestones` is {training.milestones}, and a run has "
+            f"{total_steps(training)} steps",
+            expected="fewer milestones than steps",
+            where=where,
+        )
+
+
+def _check_ranges(training: TrainingConfig, where: str) -> None:
     ranges = {
         "samples_seen": training.samples_seen >= 1,
         "batch_size": training.batch_size >= 2,
@@ -67,13 +86,20 @@ def _check_ranges(training: Any, where: str) -> None:
         "beta1": 0 <= training.beta1 < 1,
         "beta2": 0 <= training.beta2 < 1,
         "epsilon": training.epsilon > 0,
+        "clip_norm": training.clip_norm >= 0,
+        "accumulate": training.accumulate >= 1,
         "crop_area": 0 < training.crop_area <= 1,
+        "stream.share": 0 < training.stream.share < 1,
+        "stream.buffer": training.stream.buffer >= 1,
+        "stream.max_rejected": training.stream.max_rejected >= 0,
+        "readers": training.readers >= 0,
         "log_every": training.log_every >= 1,
         "checkpoint_every": training.checkpoint_every >= 1,
+        "milestones": training.milestones >= 0,
     }
     for key, fine in ranges.items():
         if not fine:
-            value = getattr(training, key)
+            value = attrgetter(key)(training)
             raise UserError(f"key `training.{key}` is {value}, which is out of range", where=where)
 
 

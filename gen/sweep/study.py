@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from gen.config import load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
+from gen.models.checks import check_learner
 from gen.runs import Run, Target, identity, run_name
 from gen.schema import ModelConfig, StudyConfig
 from gen.sweep.checks import check_base, check_dataset, check_study, check_testable
@@ -70,6 +71,7 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     base = load_dataset(config.base, data) if config.base else None
     if base:
         check_base(base)
+    check_learner(model, config.training, base is not None, dataset.pixels)
     draws = draws_of(config, dataset)
     for domain in config.test_domains:
         check_test_domain(dataset.world, domain)

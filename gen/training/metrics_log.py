@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ NAME = "metrics.jsonl"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The readable lines of a run's metrics.jsonl; none where there is no file."""
+    """The rows of a run's metrics.jsonl, each with its `step`; none where there is no file.
+
+    A last line that a kill cut off is no row. Any other line that cannot be read is named in a
+    warning.
+    """
     path = folder / NAME
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [row for line in lines if (row := _parse(line)) is not None]
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    rows = [_parse(line) for line in lines]
+    for number, row in enumerate(rows[:-1], start=1):
+        if row is None:
+            warnings.warn(f"line {number} of {path} is damaged; it is left out", stacklevel=2)
+    return [row for row in rows if row is not None]
 
 
 def forget_after(folder: Path, step: int) -> None:
@@ -24,8 +33,9 @@ def forget_after(folder: Path, step: int) -> None:
     write_text(folder / NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
-    except ValueError:
+        row = json.loads(line)
+    except ValueError:  # also bytes that are no text
         return None
+    return row if isinstance(row, dict) and "step" in row else None

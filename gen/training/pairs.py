@@ -1,4 +1,4 @@
-"""Image–caption pairs in memory: images stay uint8, captions are tokenised once."""
+"""The training pairs of a mixture: images, captions encoded once, labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import polars as pl
 import torch
 
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import empty_images, read_images
-from gen.models.vocabulary import Vocabulary
+from gen.models.texts import Texts
 from gen.randomness import sample_keys
+from gen.schema import TrainingConfig
+from gen.training.distributed import Ranks
+from gen.training.images import Images, place_images
 from splits.errors import UserError
 from splits.mixture import Mixture
 
-IMAGE_COLUMNS = ("shard", "offset", "size", "height", "width")
+IMAGE_COLUMNS = ("id", "shard", "offset", "size", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -23,52 +25,78 @@ class Pairs:
     """The training pairs of a mixture, in the order of its ids, and then those of its base.
 
     Attributes:
-        images: uint8, shape [N, 3, H, W] in channels-last memory.
-        tokens: token ids of the distinct captions, int64 of shape [T, L].
-        caption_ids: row of `tokens` for every pair, int64 of shape [N].
-        keys: 64-bit number of every sample's id, shape [N].
+        images: of every pair.
+        texts: the distinct captions, encoded, [T, ...]; None where the model reads no text.
+        caption_ids: row of `texts` for every pair, int64 of shape [N].
+        caption_keys: 64-bit number of every distinct caption, uint64 of shape [T].
+        keys: 64-bit number of every pair, by which it is augmented, uint64 of shape [N].
+        ids: of every pair's sample.
+        labels: class ids, int64 of shape [N]; None with a base, which has none.
+        pixels: P, height and width of the images.
     """
 
-    images: torch.Tensor
-    tokens: torch.Tensor
+    images: Images
+    texts: torch.Tensor | None
     caption_ids: np.ndarray
+    caption_keys: np.ndarray
     keys: np.ndarray
+    ids: pl.Series
+    labels: np.ndarray | None
+    pixels: int
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
 def load_pairs(
-    dataset: Dataset, mixture: Mixture, vocabulary: Vocabulary, base: Dataset | None = None
-) -> Pairs:
+    dataset: Dataset,
+    mixture: Mixture,
+    texts: Texts | None,
+    base: Dataset | None,
+    config: TrainingConfig,
+    ranks: Ranks,
+) -> tuple[Pairs, str]:
     """Read the pairs of a mixture, and all of its base.
 
     Args:
         dataset: of the mixture's ids.
         mixture: an id that stands several times gives as many pairs.
-        vocabulary: of the captions.
+        texts: encodes the captions; None where the model reads none.
         base: the image–caption dataset that the mixture includes.
+        config: says where the images wait.
+        ranks: the processes of the run.
+
+    Returns:
+        The pairs, and where their images wait, for people.
 
     Raises:
-        UserError: the dataset lacks one of the ids, or the images do not fit into memory.
+        UserError: the dataset lacks one of the ids, or the images do not fit where they shall be.
     """
     parts = [(dataset, _rows(dataset, mixture))]
     if base is not None:
-        columns = ["id", "caption", *IMAGE_COLUMNS]
-        parts.append((base, base.scan().select(columns).collect()))
-    images = empty_images(sum(len(rows) for _, rows in parts), dataset.pixels)
-    start = 0
-    for source, rows in parts:
-        read_images(source.folder, rows, dataset.pixels, images[start : start + len(rows)])
-        start += len(rows)
-    captions = [rows["caption"].to_numpy() for _, rows in parts]
-    texts, caption_ids = np.unique(np.concatenate(captions), return_inverse=True)
-    return Pairs(
-        torch.from_numpy(images).permute(0, 3, 1, 2),
-        vocabulary.encode(list(texts)),
-        caption_ids,
-        sample_keys([name for _, rows in parts for name in told_apart(rows["id"])]),
+        parts.append((base, base.scan().select("caption", *IMAGE_COLUMNS).collect()))
+    images, place = place_images(
+        [(source.folder, rows.select(IMAGE_COLUMNS)) for source, rows in parts],
+        dataset.pixels,
+        ranks.device,
+        config.images,
+        config.readers,
+        processes=ranks.local_size,
     )
+    captions = np.concatenate([rows["caption"].to_numpy() for _, rows in parts])
+    distinct, caption_ids = np.unique(captions, return_inverse=True)
+    ids = pl.concat([rows["id"] for _, rows in parts])
+    keys = sample_keys([name for _, rows in parts for name in told_apart(rows["id"])])
+    return Pairs(
+        images=images,
+        texts=None if texts is None else texts.encode(list(distinct)),
+        caption_ids=caption_ids,
+        caption_keys=sample_keys(list(distinct)),
+        keys=keys,
+        ids=ids,
+        labels=None if base is not None else parts[0][1]["class_id"].to_numpy(),
+        pixels=dataset.pixels,
+    ), place
 
 
 def told_apart(ids: pl.Series) -> list[str]:
@@ -80,8 +108,8 @@ def told_apart(ids: pl.Series) -> list[str]:
 
 def _rows(dataset: Dataset, mixture: Mixture) -> pl.DataFrame:
     """The mixture's rows of the sample table, its captions as `caption`."""
-    columns = {"id": pl.col("id"), "caption": pl.col(mixture.caption)}
-    table = dataset.samples.select(*IMAGE_COLUMNS, **columns)
+    columns = {"caption": pl.col(mixture.caption)}
+    table = dataset.samples.select(*IMAGE_COLUMNS, "class_id", **columns)
     rows = pl.DataFrame({"id": mixture.ids}).join(table, on="id", how="left", maintain_order="left")
     if rows["shard"].null_count():
         missing = rows.filter(pl.col("shard").is_null())["id"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gen.schema import TrainingConfig
+from gen.schema import Schedule, TrainingConfig
 
 
 def total_steps(config: TrainingConfig) -> int:
@@ -17,11 +17,26 @@ def total_samples(config: TrainingConfig) -> int:
     return total_steps(config) * config.batch_size
 
 
+def warmup_steps(config: TrainingConfig) -> int:
+    """Steps over which the learning rate rises; the last of them has the full rate."""
+    return round(config.warmup * total_steps(config))
+
+
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then a cosine down to 0."""
-    steps = total_steps(config)
-    warmup = max(1, round(config.warmup * steps))
+    """The rate of a step, as open_clip's `cosine_lr` and `const_lr` have it.
+
+    The rate rises linearly, step k (from 0) of a warm-up of W having (k + 1) / W of it. After it,
+    `cosine` falls from the full rate in step W towards 0, which it would reach one step after the
+    last; `constant` stays. Steps W - 1 and W thus both have the full rate.
+
+    Args:
+        step: number of the step, from 0 to `total_steps(config) - 1`.
+        config: how the run is trained.
+    """
+    steps, warmup = total_steps(config), warmup_steps(config)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    if config.schedule is Schedule.constant:
+        return config.learning_rate
+    progress = (step - warmup) / (steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

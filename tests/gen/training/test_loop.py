@@ -4,55 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
 import torch
+from small_run import CAPTIONS, CONFIG, SAMPLES, STEPS, small_model, small_training
 
-from gen.config import load_config
-from gen.models.clip import build_clip
-from gen.models.vocabulary import build_vocabulary
-from gen.randomness import sample_keys
-from gen.schema import Precision, TrainingConfig
-from gen.training import loop
-from gen.training.loop import build_optimizer, train
+from gen.models.classifier import Classifier
+from gen.schema import Objective, Precision, Schedule
+from gen.training import loop, step
+from gen.training.checkpoint import milestones
+from gen.training.loop import train
 from gen.training.metrics_log import NAME, read_metrics
-from gen.training.pairs import Pairs
-
-SAMPLES = 40
-CAPTIONS = ["a cat, image", "a dog, image", "picture of a cat", "picture of a bird"]
-VOCABULARY = build_vocabulary(CAPTIONS)
-CONFIG = TrainingConfig(
-    samples_seen=96, batch_size=8, crop_area=0.5, log_every=2, checkpoint_every=4
-)
-STEPS = 12
+from gen.training.order import batch_at
+from gen.training.preemption import Preempted
+from splits.errors import UserError
 
 
 class Stopped(Exception):
     """What a kill looks like from inside."""
-
-
-def model(seed=0):
-    overrides = ["vision.width=4", "vision.head_width=16", "text.width=16", "embed_dim=16"]
-    return build_clip(load_config("models", "rn-tiny", overrides), VOCABULARY, 32, seed)
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    """Random images under four captions."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (SAMPLES, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    keys = sample_keys([f"sample_{number}" for number in range(SAMPLES)])
-    tokens = VOCABULARY.encode(CAPTIONS)
-    return Pairs(images, tokens, np.random.default_rng(0).integers(4, size=SAMPLES), keys)
-
-
-def run(folder, pairs, *, seed=0, config=CONFIG):
-    """Train a fresh model; return it."""
-    folder.mkdir(exist_ok=True)
-    built = model(seed)
-    train(built, pairs, config, seed, folder, device=torch.device("cpu"), precision=Precision.fp32)
-    return built
 
 
 def weights(folder):
@@ -68,29 +39,36 @@ def lines(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(pairs, tmp_path_factory):
+def whole(tmp_path_factory):
     """The folder of a run that nobody interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    run(folder, pairs)
+    train(small_training(folder))
     return folder
 
 
-def stop_at(monkeypatch, step):
-    """Let the next training end with an error in `step`."""
-    original = loop._step
+def stop_at(monkeypatch, number):
+    """Let the next training end with an error in this step."""
+    original = loop.take_step
 
-    def stopping(*arguments):
-        if arguments[5] == step:
+    def stopping(training, step, batch):
+        if step == number:
             raise Stopped
-        return original(*arguments)
+        return original(training, step, batch)
 
-    monkeypatch.setattr(loop, "_step", stopping)
+    monkeypatch.setattr(loop, "take_step", stopping)
+
+
+def interrupted(folder, monkeypatch, number, **changes):
+    """Train in `folder` up to a step that never ends."""
+    with monkeypatch.context() as patch, pytest.raises(Stopped):  # noqa: PT012
+        stop_at(patch, number)
+        train(small_training(folder, **changes))
 
 
 def test_a_run_leaves_its_weights_its_log_and_its_last_states(whole):
     assert sorted(os.listdir(whole)) == ["checkpoints", NAME]
-    states = ["final.safetensors", "state-00000004.pt", "state-00000008.pt"]
-    assert sorted(os.listdir(whole / "checkpoints")) == states
+    states = [f"state-{seen:012d}.safetensors" for seen in (32, 64)]
+    assert sorted(os.listdir(whole / "checkpoints")) == ["final.safetensors", *states]
     assert [row["step"] for row in read_metrics(whole)] == [2, 4, 6, 8, 10, 12]
     assert [row["samples_seen"] for row in read_metrics(whole)] == [16, 32, 48, 64, 80, 96]
 
@@ -105,102 +83,121 @@ def test_the_log_has_the_promised_columns_with_possible_values(whole):
         assert row["samples_per_second"] > 0
 
 
-@pytest.mark.parametrize("step", [3, 9])
+@pytest.mark.parametrize("number", [3, 9])
 def test_interrupted_and_continued_a_run_ends_with_the_same_bits(
-    whole, pairs, tmp_path, monkeypatch, step
+    whole, tmp_path, monkeypatch, number
 ):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):  # noqa: PT012
-        stop_at(patch, step)
-        run(tmp_path, pairs)
+    interrupted(tmp_path, monkeypatch, number)
     assert not (tmp_path / "checkpoints" / "final.safetensors").exists()
-    assert len(read_metrics(tmp_path)) == step // 2
-    run(tmp_path, pairs)
+    assert len(read_metrics(tmp_path)) == number // 2
+    train(small_training(tmp_path))
     assert weights(tmp_path) == weights(whole)
     assert lines(tmp_path) == lines(whole)
 
 
-def test_what_was_done_before_the_interruption_is_not_done_again(pairs, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):  # noqa: PT012
-        stop_at(patch, 9)
-        run(tmp_path, pairs)
-    done, original = [], loop._step
-    monkeypatch.setattr(loop, "_step", lambda *a: (done.append(a[5]), original(*a))[1])
-    run(tmp_path, pairs)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accumulate": 2},
+        {"objective": Objective.multi_positive, "schedule": Schedule.constant},
+        {"clip_norm": 0.5},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_same_holds_for_other_ways_to_train(tmp_path, monkeypatch, whole, changes):
+    train(small_training(tmp_path / "whole", **changes))
+    interrupted(tmp_path / "parts", monkeypatch, 7, **changes)
+    train(small_training(tmp_path / "parts", **changes))
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "whole") != weights(whole)
+
+
+def test_what_was_done_before_the_interruption_is_not_done_again(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 9)
+    done, original = [], loop.take_step
+    monkeypatch.setattr(loop, "take_step", lambda *a: (done.append(a[1]), original(*a))[1])
+    train(small_training(tmp_path))
     assert done == [8, 9, 10, 11]
 
 
-def test_a_damaged_last_state_costs_time_and_no_bits(whole, pairs, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):  # noqa: PT012
-        stop_at(patch, 9)
-        run(tmp_path, pairs)
-    (tmp_path / "checkpoints" / "state-00000008.pt").write_bytes(b"PK")
+def test_a_damaged_last_state_costs_time_and_no_bits(whole, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 9)
+    (tmp_path / "checkpoints" / "state-000000000064.safetensors").write_bytes(b"PK")
     with pytest.warns(UserWarning, match="is damaged"):
-        run(tmp_path, pairs)
+        train(small_training(tmp_path))
     assert weights(tmp_path) == weights(whole)
     assert lines(tmp_path) == lines(whole)
 
 
-def test_logging_and_checkpointing_do_not_change_the_weights(whole, pairs, tmp_path):
-    often = TrainingConfig(**(vars(CONFIG) | {"log_every": 1, "checkpoint_every": 100}))
-    run(tmp_path, pairs, config=often)
+def test_the_states_of_another_run_are_refused(whole, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 9)
+    with pytest.raises(UserError, match=r"`training\.learning_rate` is 0\.001, this run has 0\.1"):
+        train(small_training(tmp_path, learning_rate=0.1))
+
+
+def test_logging_and_keeping_do_not_change_the_weights(whole, tmp_path):
+    train(small_training(tmp_path, log_every=1, checkpoint_every=1000, milestones=3))
     assert weights(tmp_path) == weights(whole)
     assert len(read_metrics(tmp_path)) == STEPS
+    assert [seen for seen, _ in milestones(tmp_path / "checkpoints")] == [8, 16, 40]
 
 
-def test_weights_do_not_depend_on_the_global_randomness_but_on_the_seed(whole, pairs, tmp_path):
+def test_weights_do_not_depend_on_the_global_randomness_but_on_the_seed(whole, tmp_path):
     torch.manual_seed(99)
-    run(tmp_path / "same", pairs)
-    run(tmp_path / "other", pairs, seed=1)
+    train(small_training(tmp_path / "same"))
+    train(small_training(tmp_path / "other", seed=1))
     assert weights(tmp_path / "same") == weights(whole)
     assert weights(tmp_path / "other") != weights(whole)
 
 
-def test_a_repeated_caption_is_embedded_once(pairs, tmp_path, monkeypatch):
+def test_a_repeated_caption_is_embedded_once(tmp_path, monkeypatch):
     rows = []
-    original = type(model()).encode_text
-    monkeypatch.setattr(
-        "open_clip.CLIP.encode_text", lambda self, t: (rows.append(len(t)), original(self, t))[1]
-    )
-    run(tmp_path, pairs)
+    model = small_model()
+    original = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda t: (rows.append(len(t)), original(t))[1])
+    train(small_training(tmp_path, model=model))
     assert len(rows) == STEPS
     assert max(rows) <= len(CAPTIONS)
 
 
+def test_asked_to_end_a_training_writes_a_state_and_goes_on_from_it(whole, tmp_path, monkeypatch):
+    original = loop.take_step
+
+    def asked(training, number, batch):
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(training, number, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(Preempted, match="after 40 samples"):  # noqa: PT012
+        patch.setattr(loop, "take_step", asked)
+        train(small_training(tmp_path))
+    train(small_training(tmp_path))
+    assert weights(tmp_path) == weights(whole)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_an_error_with_step_and_samples(
-    pairs, tmp_path, monkeypatch, value
-):
-    original, step = loop.info_nce, iter(range(STEPS))
+def test_a_loss_that_is_no_number_is_an_error_with_step_and_samples(tmp_path, monkeypatch, value):
+    original, number = step.contrastive_loss, iter(range(STEPS))
     monkeypatch.setattr(
-        loop, "info_nce", lambda *a: original(*a) * (value if next(step) == 6 else 1)
+        step,
+        "contrastive_loss",
+        lambda *a, **k: original(*a, **k) * (value if next(number) == 6 else 1),
     )
-    _, positions = loop.batch_at(6, 8, SAMPLES, 0)
-    with pytest.raises(FloatingPointError, match=rf"{value} at step 6 ") as caught:
-        run(tmp_path, pairs)
-    assert str(positions.tolist()) in str(caught.value)
-    assert not (tmp_path / "checkpoints" / "final.safetensors").exists()
+    with pytest.raises(UserError, match=rf"the loss is {value} in step 6,"):
+        train(small_training(tmp_path, checkpoint_every=8))
+    _, positions = batch_at(6, 8, SAMPLES, 0)
+    told = json.loads((tmp_path / "bad_batch.json").read_text())
+    assert told["ids"] == [f"sample_{position}" for position in positions]
+    states = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert states == [f"state-{seen:012d}.safetensors" for seen in (40, 48)]
     assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6]
 
 
-def test_weights_decay_but_gains_biases_and_the_logit_scale_do_not():
-    built = model()
-    free, decayed = build_optimizer(built, CONFIG).param_groups
-    names = {id(parameter): name for name, parameter in built.named_parameters()}
-    assert free["weight_decay"] == 0
-    assert decayed["weight_decay"] == CONFIG.weight_decay == 0.2
-    free, decayed = ({names[id(p)] for p in group["params"]} for group in (free, decayed))
-    assert free | decayed == set(names.values())
-    assert not free & decayed
-    assert {"logit_scale", "visual.bn1.weight", "ln_final.bias"} <= free
-    assert all(name.endswith(("bias", "weight", "logit_scale")) for name in free)
-    assert {"token_embedding.weight", "visual.conv1.weight", "text_projection"} <= decayed
-
-
-def test_the_optimizer_has_the_numbers_of_its_configuration():
-    config = TrainingConfig(beta1=0.8, beta2=0.95, epsilon=1e-5, learning_rate=0.1, weight_decay=0)
-    for group in build_optimizer(model(), config).param_groups:
-        assert (group["betas"], group["eps"], group["lr"]) == ((0.8, 0.95), 1e-5, 0.1)
-        assert group["weight_decay"] == 0
+def test_a_loss_that_stays_at_a_guess_is_warned_about_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("gen.training.objective.PATIENCE", 4)
+    with pytest.warns(UserWarning, match=r"tells nothing apart 2\.079") as warned:
+        train(small_training(tmp_path, learning_rate=1e-9, log_every=1))
+    assert len([w for w in warned if "tells nothing apart" in str(w.message)]) == 1
 
 
 def test_the_log_is_readable_by_anyone(whole):
@@ -208,10 +205,26 @@ def test_the_log_is_readable_by_anyone(whole):
         assert json.loads(line, parse_constant=pytest.fail)  # no NaN, no Infinity
 
 
-def test_bf16_autocast_trains_weights_that_stay_fp32(pairs, tmp_path):
-    built = model()
-    train(built, pairs, CONFIG, 0, tmp_path, device=torch.device("cpu"), precision=Precision.bf16)
-    assert {value.dtype for value in built.parameters()} == {torch.float32}
+def test_bf16_autocast_trains_weights_that_stay_fp32(tmp_path):
+    training = small_training(tmp_path, precision=Precision.bf16)
+    train(training)
+    assert {value.dtype for value in training.towers.parameters()} == {torch.float32}
     losses = [row["loss"] for row in read_metrics(tmp_path)]
     assert losses
     assert np.isfinite(losses).all()
+
+
+def test_a_sigmoid_objective_learns_a_bias(tmp_path):
+    model = small_model(bias=True)
+    train(small_training(tmp_path, model=model, objective=Objective.sigmoid))
+    assert model.logit_bias.item() != -10
+    assert all(row["loss"] > row["loss_floor"] for row in read_metrics(tmp_path))
+
+
+def test_a_classifier_learns_labels_and_logs_no_floor(tmp_path):
+    model = Classifier(small_model().visual, 16, len(CAPTIONS))
+    train(small_training(tmp_path, model=model, learning_rate=3e-3))
+    columns = "step samples_seen loss lr samples_per_second"
+    rows = read_metrics(tmp_path)
+    assert all(" ".join(row) == columns for row in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from gen.training.metrics_log import NAME, forget_after, read_metrics
 
 ROWS = [{"step": step, "loss": 1 / step} for step in (5, 10, 15)]
@@ -18,10 +20,28 @@ def test_all_lines_are_read_in_order(tmp_path):
     assert read_metrics(tmp_path) == ROWS
 
 
-def test_a_torn_last_line_is_passed_over(tmp_path):
-    for tail in ('{"step": 20, "lo', "{", '{"step": 20, "loss": 0.'):
-        write(tmp_path, tail)
-        assert read_metrics(tmp_path) == ROWS
+@pytest.mark.parametrize(
+    "tail", ['{"step": 20, "lo', "{", '{"step": 20, "loss": 0.', "\0\0\0", "2"]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_torn_last_line_is_passed_over(tmp_path, tail):
+    write(tmp_path, tail)
+    assert read_metrics(tmp_path) == ROWS
+
+
+def test_bytes_that_are_no_text_are_a_torn_line_too(tmp_path):
+    write(tmp_path)
+    with (tmp_path / NAME).open("ab") as log:
+        log.write(b"\xff\xfe")
+    assert read_metrics(tmp_path) == ROWS
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    write(tmp_path)
+    lines = (tmp_path / NAME).read_text().splitlines()
+    (tmp_path / NAME).write_text("\n".join([lines[0], "{", lines[2]]) + "\n")
+    with pytest.warns(UserWarning, match=r"line 2 of .*metrics.jsonl is damaged"):
+        assert read_metrics(tmp_path) == [ROWS[0], ROWS[2]]
 
 
 def test_a_run_without_a_log_has_no_lines(tmp_path):

@@ -1,0 +1,176 @@
+"""The batches of a run, step after step: which samples, cropped how, with which captions.
+
+Everything in a batch is a pure function of (seed, step), but what comes from a stream. With R
+processes, process r makes rows [r B / R, (r + 1) B / R) of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import tee
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gen.models.clip import normalise
+from gen.models.texts import Texts
+from gen.randomness import batch_uniforms, sample_keys
+from gen.schema import TrainingConfig
+from gen.training.augment import NUMBERS_PER_SAMPLE, random_resized_crop
+from gen.training.distributed import Ranks, slice_of
+from gen.training.order import batch_at
+from gen.training.pairs import Pairs
+from gen.training.schedule import total_steps
+from gen.training.stream import StreamedPairs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's rows of a batch, on its device.
+
+    Attributes:
+        images: cropped and normalised, float32 [b, 3, P, P] in channels-last memory.
+        texts: encoded captions, [T, ...]; None for a classifier.
+        text_of: row of `texts` of every image, int64 [b]; None for a classifier.
+        captions: a number for every image's caption, equal iff the captions are, int64 [b].
+        labels: class ids, int64 [b]; None where there are none.
+    """
+
+    images: torch.Tensor
+    texts: torch.Tensor | None
+    text_of: torch.Tensor | None
+    captions: torch.Tensor
+    labels: torch.Tensor | None
+
+
+class _Plan(NamedTuple):
+    """What a process shows in a step: samples by their positions, each in an epoch."""
+
+    step: int
+    epochs: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batches of a run.
+
+    Attributes:
+        pairs: of the mixture.
+        texts: encodes the captions of a stream; None for a classifier.
+        config: how the run is trained.
+        seed: of order and augmentation.
+        ranks: the processes of the run.
+    """
+
+    pairs: Pairs
+    texts: Texts | None
+    config: TrainingConfig
+    seed: int
+    ranks: Ranks
+
+    def __post_init__(self) -> None:
+        slice_of(self.ranks, self.config.batch_size, self.config.accumulate)
+
+    @property
+    def streamed(self) -> int:
+        """Rows of a batch that come from the stream, over all processes."""
+        stream = self.config.stream
+        share = stream.share if stream.shards else 0.0
+        return round(self.config.batch_size / self.ranks.size * share) * self.ranks.size
+
+    def ids(self, step: int) -> list[str]:
+        """Ids of the mixture's samples in a step, over all processes."""
+        return self.pairs.ids.gather(self._all(step)[1]).to_list()
+
+    def batches(self, first_step: int) -> Generator[Batch]:
+        """The batches from a step on to the end of the run."""
+        plans, ahead = tee(self._mine(step) for step in range(first_step, self._steps))
+        with ExitStack() as stack:
+            images = self.pairs.images.batches(plan.positions for plan in ahead)
+            stack.enter_context(closing(images))
+            stream = None
+            if self.streamed:
+                stream = stack.enter_context(closing(self._open_stream(first_step)))
+            for plan, uint8 in zip(plans, images, strict=True):
+                yield self._batch(plan, uint8, stream)
+
+    @property
+    def _steps(self) -> int:
+        return total_steps(self.config)
+
+    def _all(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and positions of a step's samples of the mixture, over all processes."""
+        count = self.config.batch_size - self.streamed
+        return batch_at(step, count, len(self.pairs), self.seed)
+
+    def _mine(self, step: int) -> _Plan:
+        epochs, positions = self._all(step)
+        mine = slice_of(self.ranks, len(positions))
+        return _Plan(step, epochs[mine], positions[mine])
+
+    def _open_stream(self, first_step: int) -> StreamedPairs:
+        return StreamedPairs(
+            self.config.stream,
+            self.pairs.pixels,
+            self.streamed // self.ranks.size,
+            self.seed,
+            first_step * self.config.batch_size,
+            self.ranks.rank,
+        )
+
+    def _batch(self, plan: _Plan, uint8: torch.Tensor, stream: StreamedPairs | None) -> Batch:
+        pairs, device = self.pairs, self.ranks.device
+        keys = pairs.keys[plan.positions]
+        numbers = batch_uniforms(self.seed, plan.epochs, keys, NUMBERS_PER_SAMPLE)
+        captions: list[str] = []
+        if stream is not None:
+            streamed, captions = next(stream)
+            uint8 = torch.cat([uint8, streamed.to(device, non_blocking=True)])
+            rows = np.arange(len(captions), dtype=np.uint64) + np.uint64(self.ranks.rank << 32)
+            steps = np.full(len(captions), plan.step)
+            more = batch_uniforms(self.seed, steps, rows, NUMBERS_PER_SAMPLE)
+            numbers = np.concatenate([numbers, more])
+        images = random_resized_crop(
+            uint8,
+            torch.from_numpy(numbers.astype(np.float32)).to(device),
+            crop_area=self.config.crop_area,
+            flip=self.config.flip,
+        )
+        texts, text_of, caption_keys = self._texts(plan.positions, captions)
+        labels = None if pairs.labels is None else torch.from_numpy(pairs.labels[plan.positions])
+        return Batch(
+            normalise(images).contiguous(memory_format=torch.channels_last),
+            texts,
+            text_of,
+            caption_keys,
+            None if labels is None else labels.to(device),
+        )
+
+    def _texts(
+        self, positions: np.ndarray, streamed: list[str]
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
+        """Encoded captions, the row of each image's, and the number of each image's caption.
+
+        On a processor every distinct caption is encoded once; on other devices every image has
+        its own row, since shapes that never change are worth more there.
+        """
+        pairs, device = self.pairs, self.ranks.device
+        caption_ids = pairs.caption_ids[positions]
+        keys = pairs.caption_keys[caption_ids]
+        if streamed:
+            keys = np.concatenate([keys, sample_keys(streamed)])
+        caption_keys = torch.from_numpy(keys.view(np.int64)).to(device)
+        if self.texts is None or pairs.texts is None:
+            return None, None, caption_keys
+        rows, text_of = caption_ids, np.arange(len(caption_ids))
+        if device.type == "cpu":
+            rows, text_of = np.unique(caption_ids, return_inverse=True)
+        texts = pairs.texts[torch.from_numpy(rows)]
+        if streamed:
+            text_of = np.concatenate([text_of, len(texts) + np.arange(len(streamed))])
+            texts = torch.cat([texts, self.texts.encode(streamed)])
+        return texts.to(device), torch.from_numpy(text_of).to(device), caption_keys

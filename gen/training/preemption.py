@@ -1,0 +1,48 @@
+"""A termination that is announced (SIGTERM) is waited for, so that the state can be written."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Preempted(Exception):
+    """Training stopped because the process was asked to end; its state is written.
+
+    Args:
+        samples_seen: of the state from which training goes on.
+    """
+
+    def __init__(self, samples_seen: int) -> None:
+        self.samples_seen = samples_seen
+        super().__init__(f"asked to end; the state after {samples_seen} samples is written")
+
+
+class TerminationWatch:
+    """Whether the process was asked to end."""
+
+    requested = False
+
+
+@contextmanager
+def watching_sigterm() -> Iterator[TerminationWatch]:
+    """Note SIGTERM in the yielded watch instead of dying of it; schedulers send it some time ahead.
+
+    Only the main thread gets signals; in another one the watch stays as it is.
+    """
+    watch = TerminationWatch()
+    if threading.current_thread() is not threading.main_thread():
+        yield watch
+        return
+
+    def note(*_: object) -> None:
+        watch.requested = True
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield watch
+    finally:
+        # None: a handler that was not set from Python, which cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -1,0 +1,63 @@
+"""SIGTERM is noted, not died of, where training waits for it, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from gen.training.preemption import Preempted, watching_sigterm
+
+
+@pytest.fixture
+def received():
+    """The signals that reach the handler that was there before."""
+    signals = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_termination_is_noted_and_reaches_nobody_else(received):
+    with watching_sigterm() as watch:
+        assert not watch.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert watch.requested
+    assert received == []
+
+
+def test_afterwards_the_handler_of_before_is_back_whatever_happened(received):
+    with pytest.raises(KeyError), watching_sigterm() as watch:
+        raise KeyError
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+    assert not watch.requested
+
+
+def test_two_watches_know_nothing_of_each_other(received):
+    with watching_sigterm() as first:
+        os.kill(os.getpid(), signal.SIGTERM)
+    with watching_sigterm() as second:
+        assert first.requested
+        assert not second.requested
+
+
+def test_in_another_thread_the_watch_is_inert(received):
+    found = []
+
+    def work():
+        with watching_sigterm() as watch:
+            found.append((watch.requested, signal.getsignal(signal.SIGTERM)))
+
+    handler = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(False, handler)]
+
+
+def test_a_preempted_run_says_how_far_it_came():
+    assert Preempted(6400).samples_seen == 6400
+    assert "6400 samples" in str(Preempted(6400))
