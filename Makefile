@@ -36,12 +36,20 @@ test: $(READY) ## the default tests: no network, minutes
 test-slow: $(READY) ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
+.PHONY: test-dist
+test-dist: $(READY) ## the tests in several processes that train one model
+	$(BIN)/python -m pytest -m dist
+
+.PHONY: test-gpu
+test-gpu: $(READY) ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
 .PHONY: test-browser
 test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)
 	$(BIN)/python -m pytest -m browser
 
 .PHONY: test-all
-test-all: test test-slow test-browser ## all tests that this machine can run
+test-all: test test-slow test-dist test-gpu test-browser ## all tests that this machine can run
 
 .PHONY: lint
 lint: $(READY) ## format, lint and type check

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gen.schema import Compile, Precision
 
@@ -92,8 +93,14 @@ def kernels(deterministic: bool) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = before[3]  # type: ignore[attr-defined]
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
-    """Context in which the towers run."""
-    if precision is Precision.bf16:
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Context in which the towers run forward."""
+    if precision is not Precision.bf16:
+        yield
+        return
+    # On a processor PyTorch's fused attention is slower in bf16 than in fp32, and so slow backward
+    # that it takes most of a small transformer's step; its plain form is not.
+    plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=torch.bfloat16), plain:
+        yield

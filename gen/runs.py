@@ -136,9 +136,12 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that decides a run's weights."""
     trained = {k: v for k, v in resolved(training).items() if k not in NOT_IDENTITY}
+    built = resolved(model)
+    if Path(model.font).is_file():  # what is drawn, not where it lies
+        built["font"] = file_sha256(Path(model.font))
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": resolved(model),
+        "model": built,
         "training": trained,
         "seed": seed,
         "pixels": pixels,

@@ -167,7 +167,7 @@ class ModelConfig:
     text: TextConfig = field(default_factory=TextConfig)
     """kind clip only"""
     font: str = "unifont"
-    """of rendered captions: `unifont`, or the path of a TrueType file (kind clippo only)"""
+    """of rendered captions: `unifont`, or the path of a .ttf, .otf or .hex file (clippo only)"""
 
 
 class Precision(Enum):

@@ -206,11 +206,12 @@ def wrap(towers: Towers, ranks: Ranks, sharding: Sharding) -> nn.Module:
         return _shard(towers, ranks)
     known = signature(DistributedDataParallel).parameters  # newer versions have another name for it
     name = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in known)
+    kept: dict[str, Any] = {name: False}
     return DistributedDataParallel(
         towers,
         device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
         gradient_as_bucket_view=True,
-        **{name: False},  # the statistics of global batch norms are equal anyway
+        **kept,  # the statistics of global batch norms are equal anyway
     )
 
 
@@ -240,6 +241,7 @@ def _shard(towers: Towers, ranks: Ranks) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    towers.to(memory_format=torch.contiguous_format)  # FSDP2 cuts no other
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     scalars = _replicate_scalars(towers, mesh)
     for module in reversed(list(towers.modules())):  # inner ones first, as FSDP2 asks

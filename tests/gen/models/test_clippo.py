@@ -149,6 +149,7 @@ def test_every_weight_learns_from_both_images_and_texts():
         (("vision.layers=[0]",), 64, r"`vision\.layers` is \[0\]"),
         (("vision.kind=resnet",), 64, "resnet(?s:.*)vit"),
         (("text.layers=2",), 64, "text tower"),
+        (("font=comic",), 64, "font `comic` is unknown"),
         (("embed_dim=0",), 64, "`embed_dim` is 0"),
     ],
 )

@@ -175,6 +175,11 @@ def test_a_truetype_font_is_drawn_in_black_within_the_rows():
     assert renderer.unknown_glyphs(["gä東"]) == {"東": 1}
 
 
+def test_a_glyph_that_is_too_wide_for_16_pixels_is_a_box_and_counted():
+    renderer = Renderer(64, str(TRUETYPE.with_name("STIXGeneral.ttf")))
+    assert renderer.unknown_glyphs(["x―-"]) == {"―": 1}
+
+
 def test_letters_of_a_truetype_font_do_not_touch():
     ink = Renderer(64, str(TRUETYPE)).encode(["wwww"])[0, :16].numpy() == INK
     edges = np.diff(ink.any(axis=0).astype(int), prepend=0)

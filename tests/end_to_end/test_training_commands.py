@@ -1,0 +1,131 @@
+"""One run trained by the commands: asked to end, shared by processes, of every kind of model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from workplace import ONE_THREAD, Workplace
+
+from gen.training.metrics_log import read_metrics
+
+
+@pytest.fixture
+def workplace(finished: Workplace, tmp_path: Path) -> Workplace:
+    """A folder with the dataset and no runs."""
+    (tmp_path / "data").symlink_to(finished.folder / "data")
+    return Workplace(tmp_path)
+
+
+def run_folder(workplace: Workplace, setting: str = "natural_only") -> Path:
+    return next((workplace.folder / "runs").glob(f"*/{setting}-*"))
+
+
+def final_weights(folder: Path) -> bytes:
+    return (folder / "checkpoints" / "final.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_asked_to_end_a_training_ends_with_code_0_and_goes_on(
+    finished: Workplace, workplace: Workplace
+) -> None:
+    command = ("train", "debug", "--run", "natural", "training.checkpoint_every=1000000")
+    process = workplace.start(*command)
+    while not list(workplace.folder.glob("runs/debug/*/metrics.jsonl")) or not read_metrics(
+        run_folder(workplace)
+    ):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate()
+    assert process.returncode == 0
+    assert "the same command goes on from there" in told
+    assert len(list(run_folder(workplace).glob("checkpoints/state-*"))) == 1
+    workplace.clipgen(*command)
+    assert final_weights(run_folder(workplace)) == final_weights(run_folder(finished))
+
+
+@pytest.mark.dist
+def test_processes_of_torchrun_share_a_run(finished: Workplace, workplace: Workplace) -> None:
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gen.cli"]
+    subprocess.run(
+        [sys.executable, "-m", *torchrun, "run", "debug", "--run", "natural"],
+        cwd=workplace.folder,
+        env=os.environ | ONE_THREAD,
+        check=True,
+    )
+    ours, theirs = run_folder(workplace), run_folder(finished)
+    assert (ours / "DONE").is_file()
+    assert json.loads((ours / "run.json").read_text())["processes"] == 2
+    for one, two in zip(read_metrics(theirs), read_metrics(ours), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=0.05)  # with bf16 where there is bf16
+
+
+@pytest.mark.dist
+def test_processes_without_a_run_to_share_are_told(workplace: Workplace) -> None:
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gen.cli"]
+    process = subprocess.run(
+        [sys.executable, "-m", *torchrun, "run", "debug"],
+        cwd=workplace.folder,
+        env=os.environ | ONE_THREAD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "which one: --run ID" in process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("model=classifier-rn-tiny",),
+        ("training.objective=sigmoid", "training.milestones=3"),
+        ("model=vit-tiny", "training.objective=multi_positive", "training.accumulate=2"),
+        ("model=resnet18-timm", "training.samples_seen=256"),
+        ("training.images=disk", "training.loggers=[tensorboard]"),
+    ],
+    ids=["classifier", "sigmoid", "vit", "timm", "disk"],
+)
+def test_every_kind_of_model_goes_the_whole_way(
+    workplace: Workplace, changes: tuple[str, ...]
+) -> None:
+    workplace.clipgen("run", "debug", "settings=[natural_only]", "name=other", *changes)
+    folder = run_folder(workplace)
+    scores = pl.read_parquet(folder / "evaluation.parquet")
+    assert scores.filter(metric="balanced_top1")["value"].is_between(0, 1).all()
+    assert pl.read_parquet(folder / "analysis" / "similarity.parquet").height
+    losses = [row["loss"] for row in read_metrics(folder)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_a_clippo_goes_the_whole_way(workplace: Workplace) -> None:
+    (workplace.folder / "data").unlink()
+    workplace.clipgen("dataset", "build", "icons-debug", "pixels=64", "train=4", "--workers", "1")
+    workplace.clipgen(
+        *("run", "debug", "settings=[natural_only]", "model=clippo-tiny", "name=other"),
+        *("training.samples_seen=640", "training.learning_rate=3e-4", "training.warmup=0.2"),
+    )
+    folder = run_folder(workplace)
+    assert (folder / "DONE").is_file()
+    losses = [row["loss"] for row in read_metrics(folder)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_a_stream_is_trained_on_beside_the_mixture(workplace: Workplace) -> None:
+    shards = sorted((workplace.folder / "data" / "icons-debug" / "shards").glob("*.tar"))
+    listed = ",".join(str(path) for path in shards)
+    workplace.clipgen(
+        *("run", "debug", "settings=[natural_only]", "name=other", "training.samples_seen=256"),
+        *(f"training.stream.shards=[{listed}]", "training.stream.share=0.25"),
+    )
+    assert (run_folder(workplace) / "DONE").is_file()
