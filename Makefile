@@ -87,6 +87,13 @@ report: $(READY) ## write a study's report
 bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, some GB of disk)
 	$(BIN)/python benchmarks/splits.py $(ARGS)
 	$(BIN)/python benchmarks/table.py $(ARGS)
+	$(BIN)/python benchmarks/train_vs_openclip.py $(ARGS)
+	$(BIN)/python benchmarks/many_runs.py $(ARGS)
+
+.PHONY: bench-gpu
+bench-gpu: $(READY) ## the speed claims about a CUDA device
+	$(BIN)/python benchmarks/train_vs_openclip.py --device cuda $(ARGS)
+	$(BIN)/python benchmarks/many_runs.py --device cuda $(ARGS)
 
 .PHONY: audit
 audit: $(READY) ## look for leaks in a study's mixtures

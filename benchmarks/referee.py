@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,7 @@ def _study(contest: Contest, overrides: Sequence[str], seed: int, runs: Path) ->
 def _open_clip(contest: Contest) -> CLIP:
     import open_clip
 
+    logging.disable(logging.WARNING)  # "no weights found": there are none yet
     model = open_clip.create_model(f"local-dir:{contest.folder / 'model'}", load_weights=False)
     assert isinstance(model, open_clip.CLIP)
     return model
