@@ -52,7 +52,7 @@ def _repeat_first_batch() -> None:
         for _ in range(first_step, total_steps(feed.config)):
             yield batch
 
-    Feed.batches = repeated  # type: ignore[method-assign]
+    Feed.batches = repeated  # type: ignore[method-assign, assignment]
 
 
 def _skip_steps(watch: Stopwatch) -> None:
@@ -62,7 +62,7 @@ def _skip_steps(watch: Stopwatch) -> None:
         watch.mark()
         return torch.zeros(())
 
-    loop.take_step = no_step  # type: ignore[attr-defined]
+    loop.take_step = no_step  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

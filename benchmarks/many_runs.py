@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +25,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import normalize
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
 from benchmarks.measured import finish, peak_gib, processor
 from gen.config import load_config
-from gen.device import autocast, pick_precision
+from gen.device import autocast
 from gen.models.clip import build_clip, normalise
 from gen.models.vocabulary import Vocabulary
 from gen.schema import Objective, Precision
@@ -41,6 +43,7 @@ SAMPLES, WORDS, CONTEXT, PIXELS = 4096, 256, 12, 32
 BATCH = 64
 COMPARED = 3
 """first steps whose losses must agree"""
+PRECISION = {"cpu": Precision.fp32, "cuda": Precision.bf16}
 TOLERANCE = {Precision.fp32: 1e-4, Precision.bf16: 5e-2}
 """largest difference of a loss; bf16 keeps two to three digits, and rounds as the kernel adds"""
 WARM_UP = 3
@@ -67,16 +70,17 @@ class PairLoss(nn.Module):
         model: Any = self.model
         image_features = normalize(model.encode_image(normalise(images)).float(), dim=-1)
         text_features = normalize(model.encode_text(tokens).float(), dim=-1)
-        return contrastive_loss(
-            Objective.infonce,
-            image_features,
-            text_features,
-            torch.arange(len(images), device=images.device),
-            model.logit_scale.exp(),
-            None,
-            gather=lambda rows: rows,
-            first=0,
-        )
+        with torch.autocast(images.device.type, enabled=False):  # the loss is fp32 in training too
+            return contrastive_loss(
+                Objective.infonce,
+                image_features,
+                text_features,
+                torch.arange(len(images), device=images.device),
+                model.logit_scale.exp(),
+                None,
+                gather=lambda rows: rows,
+                first=0,
+            )
 
 
 class Outcome(NamedTuple):
@@ -152,7 +156,7 @@ def stacked(name: str, seeds: list[int], device: torch.device, precision: Precis
     updates its own.
     """
     pairs, models = make_pairs(device), [build(name, seed, device) for seed in seeds]
-    parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
+    parameters, buffers = stack_module_state(models)
     template = models[0]
     optimizer = adamw(parameters, vector_dim=2)  # a vector of each model
 
@@ -162,13 +166,18 @@ def stacked(name: str, seeds: list[int], device: torch.device, precision: Precis
     def step(number: int) -> torch.Tensor:
         rows = torch.stack([rows_at(number, seed) for seed in seeds]).to(device)
         optimizer.zero_grad(set_to_none=True)
-        with autocast(precision, device):
+        with autocast(precision, device), attention(device):
             losses = vmap(loss_of)(parameters, buffers, pairs.images[rows], pairs.tokens[rows])
         losses.sum().backward()  # no loss depends on another's weights: each gets its own gradient
         optimizer.step()
         return losses.detach()
 
     return step
+
+
+def attention(device: torch.device) -> AbstractContextManager:
+    """vmap cannot map the CPU's fused attention, and would loop over the models."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def measure(
@@ -186,7 +195,7 @@ def measure(
     """
     torch.set_num_threads(threads)
     device = torch.device(device_name)
-    precision, _ = pick_precision(Precision.auto, device)
+    precision = PRECISION[device_name]
     make = alone(name, seeds[0], device, precision) if len(seeds) == 1 else None
     step = make or stacked(name, seeds, device, precision)
     losses = [step(number).cpu().numpy() for number in range(COMPARED)]
@@ -208,10 +217,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def side(name: str, groups: list[list[int]], device: str, steps: int) -> dict[str, Any]:
+def side(
+    name: str, groups: list[list[int]], threads: int, device: str, steps: int
+) -> dict[str, Any]:
     """Measure the models of every group in a process of its own, all at the same time."""
     context = get_context("spawn")
-    threads = max(1, len(os.sched_getaffinity(0)) // len(groups))
     with context.Manager() as manager, context.Pool(len(groups)) as pool:
         start = manager.Barrier(len(groups))
         tasks = [(name, group, threads, device, steps, start) for group in groups]
@@ -225,13 +235,16 @@ def side(name: str, groups: list[list[int]], device: str, steps: int) -> dict[st
 
 
 def compare(name: str, models: int, device: str, steps: int, rounds: int) -> dict[str, Any]:
-    """Both ways, alternating; of each its best round."""
+    """Both ways, alternating; of each its best round, with the threads that suit it."""
     seeds = list(range(models))
     groups = {"processes": [[seed] for seed in seeds], "vmap": [seeds]}
+    cores = len(os.sched_getaffinity(0))
+    threads = {"processes": {max(1, cores // models)}, "vmap": {1, cores}}
     sides: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
-            sides[way].append(side(name, groups[way], device, steps))
+            for count in threads[way]:
+                sides[way].append(side(name, groups[way], count, device, steps))
     best = [(way, max(sides[way], key=lambda r: r["pairs_per_second"])) for way in WAYS]
     return {
         "model": name,
@@ -250,10 +263,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="2 models, 10 steps, one round")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
+    counts: tuple[int, ...]
     counts, steps, rounds = ((2,), 10, 1) if options.quick else ((2, 4, 8), 60, 3)
     if options.device == "cuda" and not options.quick:
         counts, steps = (2, 4, 8, 16), 300
-    precision, _ = pick_precision(Precision.auto, torch.device(options.device))
+    precision = PRECISION[options.device]
     rows = []
     print("  model     K   processes pairs/s    GiB     vmap pairs/s    GiB   losses differ by")
     for name in MODELS:

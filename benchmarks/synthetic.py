@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-DOMAINS, CLASSES = ("real", "sketch"), 10
-PER_CELL = 1200
+DOMAINS, CLASSES = ("real", "sketch", "painting"), 10
+PER_CELL = 800
 PER_CELL_QUICK = 60
 COARSE = 16
 """pixels of the coarse noise that is stretched: its JPEG is about as large as a photograph's"""

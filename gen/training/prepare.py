@@ -18,6 +18,7 @@ from gen.training.distributed import Ranks, wrap
 from gen.training.flops import Utilisation, flops_per_sample, mfu
 from gen.training.optimizer import build_optimizer
 from gen.training.pairs import Pairs, load_pairs
+from gen.training.pointwise import use_matrix_products
 from gen.training.schedule import total_samples
 from gen.training.step import Training
 from gen.training.towers import Towers
@@ -49,6 +50,8 @@ def prepare(
     towers = Towers(learner.model).to(device).to(memory_format=torch.channels_last)
     if compiles:
         towers.compile()
+    elif device.type == "cpu":
+        use_matrix_products(towers)
     wrapped = wrap(towers, ranks, config.sharding)
     feed = Feed(pairs, learner.texts, config, run.seed, ranks)
     training = Training(
