@@ -277,7 +277,8 @@ def main() -> int:
     fine = all(row[DIFFERENCE] <= TOLERANCE[precision] for row in rows)
     results = {"device": _device_name(options.device), "precision": precision.name, "rows": rows}
     name = "many_runs" if options.device == "cpu" else "many_runs_cuda"
-    return finish(name, results, _verdict(rows, fine), fine=fine, quick=options.quick)
+    verdict = _verdict(rows, fine)
+    return finish(name, results, verdict, fine=fine, quick=options.quick, device=options.device)
 
 
 def _device_name(device: str) -> str:

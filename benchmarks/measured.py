@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-VERSIONED = ("numpy", "polars", "pyarrow", "pandas", "torch")
+VERSIONED = ("numpy", "polars", "pyarrow", "pandas", "torch", "open_clip_torch", "webdataset")
 
 
 def in_own_process(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -32,12 +32,27 @@ def peak_gib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
 
-def finish(name: str, results: dict[str, Any], verdict: str, *, fine: bool, quick: bool) -> int:
+def finish(
+    name: str,
+    results: dict[str, Any],
+    verdict: str,
+    *,
+    fine: bool,
+    quick: bool,
+    device: str = "cpu",
+) -> int:
     """Record a full run in results/NAME.json, print the verdict; the exit code."""
+    machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores"
+    command = f"python benchmarks/{name.removesuffix('_cuda')}.py"
+    if device == "cuda":
+        from gen.device import describe_device, pick_device
+
+        machine = f"{describe_device(pick_device())}; {machine}"
+        command += " --device cuda"
     record = {
-        "command": f"python benchmarks/{name}.py",
+        "command": command,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "device": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        "device": machine,
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in VERSIONED},
         "verdict": verdict,

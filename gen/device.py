@@ -59,7 +59,7 @@ def pick_compile(wanted: Compile, device: torch.device, operations: float) -> tu
     if wanted is not Compile.auto:
         return wanted is Compile.always, "as configured"
     if device.type != "cuda":
-        return False, "on a processor compiling takes longer than it saves"
+        return False, "on a processor it pays in long runs of several threads only"
     if operations < LONG_RUN:
         return False, "the run is too short for it"
     return True, "a long run on a CUDA device"

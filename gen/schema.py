@@ -237,7 +237,7 @@ class StreamConfig:
     buffer: int = 1000
     """samples among which the next one is drawn"""
     max_rejected: int = 0
-    """bad samples and shards that may be left out; they are listed in rejected.json"""
+    """bad samples and shards that may be left out; the run's rejected.json lists them"""
 
 
 @dataclass

@@ -6,10 +6,12 @@ processes, process r makes rows [r B / R, (r + 1) B / R) of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import tee
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ from gen.training.order import batch_at
 from gen.training.pairs import Pairs
 from gen.training.schedule import total_steps
 from gen.training.stream import StreamedPairs
+from splits.files import write_json
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Feed:
         config: how the run is trained.
         seed: of order and augmentation.
         ranks: the processes of the run.
+        folder: of the run, for the list of what a stream left out.
     """
 
     pairs: Pairs
@@ -71,6 +75,7 @@ class Feed:
     config: TrainingConfig
     seed: int
     ranks: Ranks
+    folder: Path
 
     def __post_init__(self) -> None:
         slice_of(self.ranks, self.config.batch_size, self.config.accumulate)
@@ -95,6 +100,7 @@ class Feed:
             stream = None
             if self.streamed:
                 stream = stack.enter_context(closing(self._open_stream(first_step)))
+                stack.callback(self._note_rejected, stream)
             for plan, uint8 in zip(plans, images, strict=True):
                 yield self._batch(plan, uint8, stream)
 
@@ -121,6 +127,14 @@ class Feed:
             first_step * self.config.batch_size,
             self.ranks.rank,
         )
+
+    def _note_rejected(self, stream: StreamedPairs) -> None:
+        """Add what the stream left out, with the reasons, to this process's list."""
+        if stream.rejected:
+            rank = f"-{self.ranks.rank}" if self.ranks.size > 1 else ""
+            path = self.folder / f"rejected{rank}.json"
+            before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            write_json(path, before | stream.rejected)
 
     def _batch(self, plan: _Plan, uint8: torch.Tensor, stream: StreamedPairs | None) -> Batch:
         pairs, device = self.pairs, self.ranks.device

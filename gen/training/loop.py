@@ -2,8 +2,8 @@
 
 Order and augmentation are pure functions of (seed, epoch, sample); a state holds weights, optimizer
 and samples seen. Killed at any moment and started again, training ends with the same bits (on the
-same machine, with as many processes). Several processes share every batch, and learn what one
-would.
+same machine, with as many processes and threads). Several processes share every batch, and learn
+what one would.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ def use_matrix_products(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.Conv2d and _is_product(module):
             module.__class__ = PointwiseConv2d
+            # of the equal strides that describe such a weight those that its gradient will have
+            channels = module.in_channels
+            shape, strides = module.weight.shape, (channels, 1, 1, 1)
+            module.weight.data = module.weight.data.contiguous().as_strided(shape, strides)
 
 
 def _is_product(convolution: nn.Conv2d) -> bool:

@@ -48,12 +48,12 @@ def prepare(
     flops = training_flops(learner, pairs) if device.type == "cuda" else 0.0
     compiles, why_compile = pick_compile(config.compile, device, flops * total_samples(config))
     towers = Towers(learner.model).to(device).to(memory_format=torch.channels_last)
-    if compiles:
-        towers.compile()
-    elif device.type == "cpu":
+    if device.type == "cpu":
         use_matrix_products(towers)
+    if compiles:
+        compile_towers(learner)
     wrapped = wrap(towers, ranks, config.sharding)
-    feed = Feed(pairs, learner.texts, config, run.seed, ranks)
+    feed = Feed(pairs, learner.texts, config, run.seed, ranks, run.folder)
     training = Training(
         towers=wrapped,
         optimizer=build_optimizer(wrapped, config),
@@ -71,6 +71,14 @@ def prepare(
         "images": place,
         "deterministic": config.deterministic,
     }
+
+
+def compile_towers(learner: Learner) -> None:
+    """Let `torch.compile` make the kernels of the image tower, and of the text tower if any."""
+    for name in ("visual", "transformer"):
+        tower = getattr(learner.model, name, None)
+        if tower is not None:
+            tower.compile()  # in place: parameters keep their names
 
 
 def training_flops(learner: Learner, pairs: Pairs) -> float:

@@ -39,7 +39,7 @@ SMALL = {
 }
 
 
-def small_pairs(texts, pixels=PIXELS) -> Pairs:
+def small_pairs(texts, pixels=PIXELS, device=CPU) -> Pairs:
     """Random images under four captions."""
     generator = torch.Generator().manual_seed(0)
     shape = (SAMPLES, pixels, pixels, 3)
@@ -47,7 +47,7 @@ def small_pairs(texts, pixels=PIXELS) -> Pairs:
     ids = [f"sample_{number}" for number in range(SAMPLES)]
     captions = np.random.default_rng(0).integers(len(CAPTIONS), size=SAMPLES)
     return Pairs(
-        images=Resident(images, CPU),
+        images=Resident(images.to(device), device),
         texts=None if texts is None else texts.encode(CAPTIONS),
         caption_ids=captions,
         caption_keys=sample_keys(CAPTIONS),
@@ -68,7 +68,7 @@ def small_model(name="rn-tiny", seed=0, *, bias=False):
 
 
 def small_training(
-    folder, *, model=None, seed=0, ranks=None, precision=Precision.fp32, dtype=None, **changes
+    folder, *, model=None, seed=0, ranks=None, precision=Precision.fp32, **changes
 ) -> Training:
     """A training of a fresh model in `folder`; `changes` are of its configuration."""
     ranks = ranks or Ranks(0, 1, 0, CPU)
@@ -80,15 +80,17 @@ def small_training(
     elif isinstance(model, Classifier):
         texts = None
     towers = wrap(
-        Towers(model).to(memory_format=torch.channels_last).to(dtype), ranks, config.sharding
+        Towers(model).to(ranks.device).to(memory_format=torch.channels_last),
+        ranks,
+        config.sharding,
     )
     folder.mkdir(exist_ok=True)
     return Training(
         towers=towers,
         optimizer=build_optimizer(towers, config),
-        feed=Feed(small_pairs(texts, pixels), texts, config, seed, ranks),
+        feed=Feed(small_pairs(texts, pixels, ranks.device), texts, config, seed, ranks, folder),
         folder=folder,
         identity={"training": {"learning_rate": config.learning_rate}, "seed": seed},
-        arithmetic=lambda: autocast(precision, CPU),
+        arithmetic=lambda: autocast(precision, ranks.device),
         utilisation=lambda rate: None,
     )
