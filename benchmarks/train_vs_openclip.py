@@ -3,10 +3,10 @@
     python benchmarks/train_vs_openclip.py [--quick] [--device cpu|cuda] [--data FOLDER]
 
 The same samples, captions, towers, optimizer, schedule, batch and cores; every measurement in a
-process of its own; the sides alternate five times, a seed each. Both sides get the best of a
-pilot: open_clip_train of its workers and threads (and of bf16 where the processor has it), clipgen
-of its threads, precision and compilation. On two cores. Then all models are scored by the same code on the test split: speed
-must not cost accuracy. What remains different is listed in `DIFFERENCES`.
+process of its own; the sides alternate five times, a seed each. On two cores, each side with the
+best that a pilot finds for it: threads, `torch.compile`, bf16 where the processor has it, and
+open_clip_train's workers. Then all models are scored by the same code on the test split: speed must
+not cost accuracy. What remains different is listed in `DIFFERENCES`.
 
 With `--device cuda`: ViT-B/16 and RN50 at 64 and 224 pixels on synthetic images, on all cores.
 """
@@ -108,6 +108,7 @@ def setups(side: str, device: str, size: Size) -> list[Setup]:
         return [Setup(1, w) for w in ((0, 1) if side == "open_clip" else (0,))]
     if side == "open_clip":
         tried = [Setup(t, w) for w in (0, 1) for t in range(1, CORES + 1)]
+        tried += [Setup(t, 1, "fp32", True) for t in range(1, CORES + 1)]
         return [*tried, *([Setup(1, 1, "bf16")] if in_own_process(has_bf16) else [])]
     precisions = ("fp32", "bf16") if in_own_process(has_bf16) else ("fp32",)
     more = [Setup(CORES, 0, p, compiled) for p in precisions for compiled in (False, True)]
