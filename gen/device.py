@@ -40,7 +40,9 @@ def pick_precision(wanted: Precision, device: torch.device) -> tuple[Precision, 
     if wanted is not Precision.auto:
         return wanted, "as configured"
     if device.type == "cuda":
-        return Precision.bf16, "CUDA device"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision.bf16, "CUDA device"
+        return Precision.fp32, "the GPU has no bf16 units"
     flags = CPU_INFO.read_text().split() if CPU_INFO.is_file() else []
     fast = sorted({"amx_bf16", "avx512_bf16"}.intersection(flags))
     if fast:

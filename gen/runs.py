@@ -96,7 +96,8 @@ class Run:
     def done(self) -> bool:
         marker = self.folder / "DONE"
         marked = marker.is_file() and marker.read_text() == self.results_key
-        return marked and self.evaluated and self.similarity.is_file()
+        trained = self.final_weights.is_file()
+        return marked and trained and self.evaluated and self.similarity.is_file()
 
     @property
     def evaluated(self) -> bool:

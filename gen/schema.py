@@ -198,7 +198,7 @@ class Schedule(Enum):
 
 
 class Compile(Enum):
-    """Whether `torch.compile` makes the towers' kernels; `auto`: on CUDA devices."""
+    """Whether `torch.compile` makes the towers' kernels; `auto`: in long runs on CUDA devices."""
 
     auto = "auto"
     always = "always"
@@ -278,8 +278,8 @@ class TrainingConfig:
     """threads that decode images which wait on disk; 0: one per core"""
     log_every: int = 20
     """steps between lines of metrics.jsonl"""
-    checkpoint_every: int = 6400
-    """samples seen between two states from which training can go on"""
+    checkpoint_every: int = 0
+    """samples seen between two states from which training can go on; 0: a fiftieth of the run"""
     milestones: int = 0
     """named weights kept on the way, log-spaced in samples seen"""
     loggers: list[str] = field(default_factory=list)

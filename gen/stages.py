@@ -25,7 +25,7 @@ from gen.runs import (
     timed_stage,
     update_record,
 )
-from gen.training.distributed import Ranks, alone
+from gen.training.distributed import Ranks, alone, any_rank
 from gen.training.failures import explain_memory
 from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
@@ -49,9 +49,10 @@ def train_run(
         Preempted: the process was asked to end; the same call goes on.
     """
     ranks = ranks or alone()
-    if not run.final_weights.is_file():
+    trained = any_rank(ranks.is_first and run.final_weights.is_file())  # one answer for all
+    if not trained:
         _train(run, dataset, base, ranks)
-    if ranks.is_first and "checkpoint" not in read_record(run.folder):
+    if ranks.is_first and not (trained and "checkpoint" in read_record(run.folder)):
         rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
         update_record(
             run.folder,

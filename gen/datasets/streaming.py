@@ -59,7 +59,7 @@ def stream_pairs(
             pair = square(_image(sample), pixels), _caption(sample)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             rejected[f"{sample['__url__']}/{sample['__key__']}"] = str(error)
-            _check(rejected, max_rejected)
+            check_rejected(rejected, max_rejected)
         else:
             yield pair
 
@@ -77,15 +77,16 @@ def _samples(
             return True  # go on: an error raised here would be handed to this function again
 
         for sample in tarfile_samples(iter([shard]), handler=note):
-            _check(rejected, max_rejected)
+            check_rejected(rejected, max_rejected)
             found = True
             yield sample
         if not found:
             rejected.setdefault(url, "no sample in it")
-        _check(rejected, max_rejected)
+        check_rejected(rejected, max_rejected)
 
 
-def _check(rejected: dict[str, str], max_rejected: int) -> None:
+def check_rejected(rejected: dict[str, str], max_rejected: int) -> None:
+    """Raise a UserError where more is rejected than may be."""
     if len(rejected) > max_rejected:
         name, reason = list(rejected.items())[-1]
         raise UserError(

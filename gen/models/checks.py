@@ -1,7 +1,7 @@
 """What the schema of a model cannot say: which keys belong together, and to which images.
 
-Needs no torch, so that a study is refused before anything heavy is imported (timm's names are
-looked up where a configuration names one).
+Needs no torch for a model of open_clip's towers, so that a study is refused before anything heavy
+is imported.
 """
 
 from __future__ import annotations
@@ -44,13 +44,12 @@ def check_model(config: ModelConfig, pixels: int) -> None:
     Raises:
         UserError: a key is missing, out of range, or belongs to another kind.
     """
-    _check_idle(config)
-    _check_positive({"embed_dim": config.embed_dim})
     if config.kind is ModelKind.clippo:
         from gen.models.clippo import check_clippo
 
         check_clippo(config, pixels)
-        return
+    _check_idle(config)
+    _check_positive({"embed_dim": config.embed_dim})
     _check_vision(config.vision, pixels)
     if config.kind is ModelKind.clip:
         _check_text(config)

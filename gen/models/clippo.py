@@ -7,23 +7,15 @@ a linear layer takes its answer to the embedding.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
-from gen.models.clip import normalise
+from gen.models.checks import check_model
+from gen.models.clip import SIGLIP_BIAS, SIGLIP_SCALE, normalise, seeded
 from gen.models.fonts.glyphs import load_font
 from gen.models.rendering import check_canvas
-from gen.schema import ModelConfig, TextConfig, VisionKind
+from gen.schema import ModelConfig, VisionKind
 from splits.errors import UserError
-
-INITIAL_SCALE = 10.0
-"""of the logits (CLIPPO, SigLIP)"""
-
-INITIAL_BIAS = -10.0
-"""of the logits of the sigmoid objective (Zhai et al. 2023, "Sigmoid Loss for Language Image
-Pre-Training"): at first, every pair is taken for a mismatch"""
 
 
 class Clippo(nn.Module):
@@ -38,8 +30,8 @@ class Clippo(nn.Module):
     def __init__(self, visual: nn.Module, *, bias: bool) -> None:
         super().__init__()
         self.visual = visual
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
-        self.logit_bias = nn.Parameter(torch.tensor(INITIAL_BIAS)) if bias else None
+        self.logit_scale = nn.Parameter(torch.tensor(SIGLIP_SCALE))
+        self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_BIAS)) if bias else None
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images, float [B, 3, S, S] → features [B, E], not normalised."""
@@ -71,10 +63,9 @@ def build_clippo(config: ModelConfig, pixels: int, seed: int, *, bias: bool) -> 
     """
     from timm.models.vision_transformer import VisionTransformer  # takes seconds to import
 
-    check_clippo(config, pixels)
+    check_model(config, pixels)
     vision = config.vision
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         visual = VisionTransformer(
             img_size=pixels,
             patch_size=vision.patch_size,
@@ -95,7 +86,11 @@ def build_clippo(config: ModelConfig, pixels: int, seed: int, *, bias: bool) -> 
 
 
 def check_clippo(config: ModelConfig, pixels: int) -> None:
-    """Raise a `UserError` where the configuration describes no model for `pixels`, or no font."""
+    """What is special about a clippo (`check_model` checks the rest): its canvas, font and tower.
+
+    Raises:
+        UserError: images are too small for text, there is no such font, or the tower is no ViT.
+    """
     vision = config.vision
     check_canvas(pixels)
     load_font(config.font)
@@ -103,29 +98,6 @@ def check_clippo(config: ModelConfig, pixels: int) -> None:
         raise UserError(
             f"key `vision.kind` of a clippo is {vision.kind.name}",
             expected="vit: its one tower is a vision transformer",
-        )
-    if config.text != TextConfig():
-        raise UserError("a clippo has a text tower", expected="no key `text`: it has one tower")
-    for key, value in {
-        "embed_dim": config.embed_dim,
-        "vision.width": vision.width,
-        "vision.head_width": vision.head_width,
-    }.items():
-        if value < 1:
-            raise UserError(f"key `{key}` is {value}", expected="a positive number")
-    if len(vision.layers) != 1 or vision.layers[0] < 1:
-        raise UserError(
-            f"key `vision.layers` is {list(vision.layers)}", expected="1 positive number for a vit"
-        )
-    if vision.patch_size < 1 or pixels % vision.patch_size:
-        raise UserError(
-            f"key `vision.patch_size` is {vision.patch_size}",
-            expected=f"a divisor of the image size, {pixels} pixels",
-        )
-    if vision.width % vision.head_width:
-        raise UserError(
-            f"key `vision.head_width` is {vision.head_width}",
-            expected=f"a divisor of vision.width, {vision.width}",
         )
 
 

@@ -94,7 +94,7 @@ def _check_ranges(training: TrainingConfig, where: str) -> None:
         "stream.max_rejected": training.stream.max_rejected >= 0,
         "readers": training.readers >= 0,
         "log_every": training.log_every >= 1,
-        "checkpoint_every": training.checkpoint_every >= 1,
+        "checkpoint_every": training.checkpoint_every >= 0,
         "milestones": training.milestones >= 0,
     }
     for key, fine in ranges.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 NUMBERS_PER_SAMPLE = 5
 
@@ -31,13 +31,15 @@ def random_resized_crop(
     centre_x = (1 - width) * (2 * numbers[:, 2] - 1)
     centre_y = (1 - height) * (2 * numbers[:, 3] - 1)
     mirror = torch.where(numbers[:, 4] < 0.5, -1.0, 1.0) if flip else torch.ones_like(width)
-    zero = torch.zeros_like(width)
-    affine = torch.stack(
-        [
-            torch.stack([width * mirror, zero, centre_x], dim=1),
-            torch.stack([zero, height, centre_y], dim=1),
-        ],
-        dim=1,
-    )
-    grid = affine_grid(affine, list(images.shape), align_corners=False)
+    # written out, not as a matrix product, which a GPU would round to 11 bits (TF32)
+    rows, columns = images.shape[2:]
+    x = _centres(columns, width) * (width * mirror)[:, None] + centre_x[:, None]
+    y = _centres(rows, height) * height[:, None] + centre_y[:, None]
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
     return grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+
+
+def _centres(pixels: int, like: torch.Tensor) -> torch.Tensor:
+    """Centres of a row of pixels, whose outer edges are -1 and 1, shape [pixels]."""
+    numbers = torch.arange(pixels, dtype=like.dtype, device=like.device)
+    return (2 * numbers + 1) / pixels - 1

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from splits.errors import UserError
+
 Gather = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -77,16 +79,21 @@ def synchronise_batch_norm(model: nn.Module, gather: Gather, device: torch.devic
         device: on CUDA devices torch's fused `SyncBatchNorm` takes the place.
 
     Raises:
-        TypeError: a batch norm of other than images.
+        UserError: a batch norm of other than images, on processors.
     """
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
-    if strange := [norm for norm in norms if not isinstance(norm, nn.BatchNorm2d)]:
-        raise TypeError(f"{strange[0]} has no global form; only BatchNorm2d has")
     if norms and device.type == "cuda":
         from timm.layers import convert_sync_batchnorm  # knows its own norms with activations
 
         convert_sync_batchnorm(model)
         return
+    if strange := [norm for norm in norms if not isinstance(norm, nn.BatchNorm2d)]:
+        raise UserError(
+            f"the model has a {type(strange[0]).__name__}, which cannot be shared by processes on "
+            "processors",
+            expected="batch norms of images (BatchNorm2d), or none",
+            fix="train it in one process, on CUDA devices, or take another image tower",
+        )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):

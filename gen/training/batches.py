@@ -27,6 +27,7 @@ from gen.training.order import batch_at
 from gen.training.pairs import Pairs
 from gen.training.schedule import total_steps
 from gen.training.stream import StreamedPairs
+from splits.errors import UserError
 from splits.files import write_json
 
 
@@ -78,7 +79,15 @@ class Feed:
     folder: Path
 
     def __post_init__(self) -> None:
-        slice_of(self.ranks, self.config.batch_size, self.config.accumulate)
+        batch, share = self.config.batch_size, self.config.stream.share
+        slice_of(self.ranks, batch, self.config.accumulate)
+        if self.config.stream.shards and not 0 < self.streamed < batch:
+            raise UserError(
+                f"a share of {share} of a batch of {batch} in {self.ranks.size} processes is "
+                f"{self.streamed} streamed pairs",
+                expected="at least one pair of the stream and one of the mixture in every process",
+                where="training.stream.share, training.batch_size",
+            )
 
     @property
     def streamed(self) -> int:
@@ -99,8 +108,9 @@ class Feed:
             stack.enter_context(closing(images))
             stream = None
             if self.streamed:
-                stream = stack.enter_context(closing(self._open_stream(first_step)))
+                stream = self._open_stream(first_step)
                 stack.callback(self._note_rejected, stream)
+                stack.enter_context(closing(stream))
             for plan, uint8 in zip(plans, images, strict=True):
                 yield self._batch(plan, uint8, stream)
 
@@ -126,6 +136,7 @@ class Feed:
             self.seed,
             first_step * self.config.batch_size,
             self.ranks.rank,
+            self.texts,
         )
 
     def _note_rejected(self, stream: StreamedPairs) -> None:
@@ -143,14 +154,14 @@ class Feed:
         captions: list[str] = []
         if stream is not None:
             streamed, captions = next(stream)
-            uint8 = torch.cat([uint8, streamed.to(device, non_blocking=True)])
+            uint8 = torch.cat([uint8, _sent(streamed, device)])
             rows = np.arange(len(captions), dtype=np.uint64) + np.uint64(self.ranks.rank << 32)
             steps = np.full(len(captions), plan.step)
             more = batch_uniforms(self.seed, steps, rows, NUMBERS_PER_SAMPLE)
             numbers = np.concatenate([numbers, more])
         images = random_resized_crop(
             uint8,
-            torch.from_numpy(numbers.astype(np.float32)).to(device),
+            _sent(torch.from_numpy(numbers.astype(np.float32)), device),
             crop_area=self.config.crop_area,
             flip=self.config.flip,
         )
@@ -161,7 +172,7 @@ class Feed:
             texts,
             text_of,
             caption_keys,
-            None if labels is None else labels.to(device),
+            None if labels is None else _sent(labels, device),
         )
 
     def _texts(
@@ -177,7 +188,7 @@ class Feed:
         keys = pairs.caption_keys[caption_ids]
         if streamed:
             keys = np.concatenate([keys, sample_keys(streamed)])
-        caption_keys = torch.from_numpy(keys.view(np.int64)).to(device)
+        caption_keys = _sent(torch.from_numpy(keys.view(np.int64)), device)
         if self.texts is None or pairs.texts is None:
             return None, None, caption_keys
         rows, text_of = caption_ids, np.arange(len(caption_ids))
@@ -187,4 +198,11 @@ class Feed:
         if streamed:
             text_of = np.concatenate([text_of, len(texts) + np.arange(len(streamed))])
             texts = torch.cat([texts, self.texts.encode(streamed)])
-        return texts.to(device), torch.from_numpy(text_of).to(device), caption_keys
+        return _sent(texts, device), _sent(torch.from_numpy(text_of), device), caption_keys
+
+
+def _sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device; this process does not wait for the copy."""
+    if device.type != "cuda":
+        return host
+    return host.pin_memory().to(device, non_blocking=True)

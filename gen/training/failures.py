@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from gen.schema import ImagePlace, Sharding, TrainingConfig
+from gen.training.distributed import any_rank
 from splits.errors import UserError
 from splits.files import write_json
 
@@ -43,21 +46,50 @@ def check_finite(
         TrainingDiverged: names step, samples seen, loss and batch, and how to come there again.
     """
     bad = next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    if bad is None:
-        return
-    step, loss = first_step + bad, losses[bad]
-    samples_seen, ids = step * batch_size, list(batch_ids(step))
-    content = {"step": step, "samples_seen": samples_seen, "loss": str(loss), "ids": ids}
+    if bad is not None:
+        step = first_step + bad
+        raise diverged(f"the loss is {losses[bad]}", step, batch_size, batch_ids(step), folder)
+
+
+def check_weights(
+    towers: nn.Module,
+    step: int,
+    *,
+    batch_size: int,
+    batch_ids: Callable[[int], Sequence[str]],
+    folder: Path,
+) -> None:
+    """Raise where a weight is not finite: a finite loss may have had a gradient that is not.
+
+    Args:
+        towers: after the step; every process calls this.
+        step: the last one taken, from 0.
+        batch_size, batch_ids, folder: as for `check_finite`.
+
+    Raises:
+        TrainingDiverged: as `check_finite` does.
+    """
+    own = [p.to_local() if isinstance(p, DTensor) else p for p in towers.parameters()]
+    if any_rank(not bool(torch.stack([p.detach().isfinite().all() for p in own]).all())):
+        what = "weights are no numbers any more"
+        raise diverged(what, step, batch_size, batch_ids(step), folder)
+
+
+def diverged(
+    what: str, step: int, batch_size: int, ids: Sequence[str], folder: Path
+) -> TrainingDiverged:
+    """The error about a step's batch, which is written to `bad_batch.json`."""
+    ids, samples_seen = list(ids), step * batch_size
+    content = {"step": step, "samples_seen": samples_seen, "what": what, "ids": ids}
     write_json(folder / BAD_BATCH, content)
     shown = ", ".join(ids[:SHOWN_IDS]) + (", …" if len(ids) > SHOWN_IDS else "")
-    raise TrainingDiverged(
-        f"the loss is {loss} in step {step}, after {samples_seen} samples seen (batch: {shown})",
-        expected="a finite loss",
+    return TrainingDiverged(
+        f"{what} in step {step}, after {samples_seen} samples seen (batch: {shown})",
+        expected="finite numbers",
         where=f"all ids of the batch are in {folder / BAD_BATCH}",
-        fix=f"`clipgen train {folder.parent.name} --run {folder.name}` goes on from the last "
-        "state and comes to this step again; a smaller training.learning_rate, a longer "
-        "training.warmup, training.clip_norm=1 or training.precision=fp32 may help "
-        "(each makes it another run)",
+        fix="the same command goes on from the last state and comes to this step again; a smaller "
+        "training.learning_rate, a longer training.warmup, training.clip_norm=1 or "
+        "training.precision=fp32 may help (each makes it another run)",
     )
 
 

@@ -18,11 +18,18 @@ from gen.training.loggers import Logger, open_loggers
 from gen.training.objective import PROGRESS, guess_loss, loss_floor, stuck
 from gen.training.schedule import learning_rate, total_samples, warmup_steps
 
+SECONDS_BETWEEN_ASKING = 2.0
+"""between the moments at which several processes agree on whether one was asked to end"""
+
 
 class Journal:
     """The log of a training from some step on; one process writes it, all take part.
 
     Losses stay on the device until a line is due, so that no step waits for another to end.
+
+    Attributes:
+        steps_between_asking: steps after which the processes of a run ask each other whether one
+            of them was asked to end; the same number in all.
 
     Args:
         feed: of the run.
@@ -45,6 +52,7 @@ class Journal:
             done = first_step * feed.config.batch_size
             self._live = LiveLine(total_samples(feed.config), done)
         self._clock = time.monotonic()
+        self.steps_between_asking = 1
 
     def add(self, loss: torch.Tensor) -> None:
         """Take this process's loss of the next step."""
@@ -94,11 +102,17 @@ class Journal:
     def _speed(self, done: int) -> dict[str, float]:
         """Samples per second since the line before, and the share of the device's peak."""
         seconds, self._clock = time.monotonic() - self._clock, time.monotonic()
-        rate = (done - self._lined) * self._feed.config.batch_size / seconds
-        self._lined = done
+        steps, self._lined = done - self._lined, done
+        rate = steps * self._feed.config.batch_size / seconds
+        if self._feed.ranks.size > 1:  # all processes must have the same number
+            longest = gather_rows(self._own(seconds / steps)).max().item()
+            self.steps_between_asking = max(1, int(SECONDS_BETWEEN_ASKING / longest))
         utilisation = self._utilisation(rate / self._feed.ranks.size)
         share = {} if utilisation is None else {"mfu": round(utilisation, 4)}
         return {"samples_per_second": round(rate, 1), **share}
+
+    def _own(self, number: float) -> torch.Tensor:
+        return torch.tensor([number], device=self._feed.ranks.device)
 
     def _warn_if_stuck(self, done: int, guess: float) -> None:
         """Warn, once, of a loss that has not left the value of a guess."""

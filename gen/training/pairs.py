@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import polars as pl
 import torch
 
 from gen.datasets.samples import Dataset
+from gen.datasets.shards import available_memory
+from gen.models.rendering import Renderer
 from gen.models.texts import Texts
 from gen.randomness import sample_keys
 from gen.schema import TrainingConfig
@@ -85,6 +88,8 @@ def load_pairs(
     )
     captions = np.concatenate([rows["caption"].to_numpy() for _, rows in parts])
     distinct, caption_ids = np.unique(captions, return_inverse=True)
+    if isinstance(texts, Renderer):
+        _check_renderings(texts, list(distinct))
     ids = pl.concat([rows["id"] for _, rows in parts])
     keys = sample_keys([name for _, rows in parts for name in told_apart(rows["id"])])
     return Pairs(
@@ -97,6 +102,24 @@ def load_pairs(
         labels=None if base is not None else parts[0][1]["class_id"].to_numpy(),
         pixels=dataset.pixels,
     ), place
+
+
+def _check_renderings(renderer: Renderer, captions: list[str]) -> None:
+    """Refuse captions that fill the memory when drawn; tell of characters that are boxes."""
+    needed, available = len(captions) * renderer.pixels**2, available_memory()
+    if needed > available:
+        raise UserError(
+            f"{len(captions):,} distinct captions need {needed / 2**30:.1f} GiB of memory when "
+            f"drawn, of which {available / 2**30:.1f} are available",
+            expected="room for all of them",
+            fix="a smaller base, smaller images, or a model of kind clip",
+        )
+    boxes = renderer.unknown_glyphs(captions)
+    if boxes:
+        most = ", ".join(f"{name!r} {count} times" for name, count in list(boxes.items())[:5])
+        warnings.warn(
+            f"the font lacks characters of captions, drawn as boxes: {most}", stacklevel=3
+        )
 
 
 def told_apart(ids: pl.Series) -> list[str]:

@@ -17,7 +17,7 @@ class Preempted(Exception):
 
     def __init__(self, samples_seen: int) -> None:
         self.samples_seen = samples_seen
-        super().__init__(f"asked to end; the state after {samples_seen} samples is written")
+        super().__init__(f"asked to end; what was learned from {samples_seen} samples is written")
 
 
 class TerminationWatch:

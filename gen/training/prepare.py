@@ -45,13 +45,15 @@ def prepare(
     precision, why_precision = pick_precision(config.precision, device)
     learner = build_learner(run, dataset)
     pairs, place = load_pairs(dataset, run.mixture, learner.texts, base, config, ranks)
-    flops = training_flops(learner, pairs) if device.type == "cuda" else 0.0
-    compiles, why_compile = pick_compile(config.compile, device, flops * total_samples(config))
+    flops = training_flops(learner, pairs) if device.type == "cuda" else None
+    compiles, why_compile = pick_compile(
+        config.compile, device, (flops or 0.0) * total_samples(config)
+    )
     towers = Towers(learner.model).to(device).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         use_matrix_products(towers)
     if compiles:
-        compile_towers(learner)
+        compile_towers(learner, device)
     wrapped = wrap(towers, ranks, config.sharding)
     feed = Feed(pairs, learner.texts, config, run.seed, ranks, run.folder)
     training = Training(
@@ -73,16 +75,23 @@ def prepare(
     }
 
 
-def compile_towers(learner: Learner) -> None:
-    """Let `torch.compile` make the kernels of the image tower, and of the text tower if any."""
-    for name in ("visual", "transformer"):
+def compile_towers(learner: Learner, device: torch.device) -> None:
+    """Let `torch.compile` make the kernels of the image tower, and of the text tower if any.
+
+    Not of a text tower on a processor, where batches have different numbers of distinct captions.
+    """
+    names = ("visual",) if device.type == "cpu" else ("visual", "transformer")
+    for name in names:
         tower = getattr(learner.model, name, None)
         if tower is not None:
             tower.compile()  # in place: parameters keep their names
 
 
-def training_flops(learner: Learner, pairs: Pairs) -> float:
-    """Arithmetic of training on one pair, each with a caption of its own; counted, not computed."""
+def training_flops(learner: Learner, pairs: Pairs) -> float | None:
+    """Arithmetic of training on one pair, each with a caption of its own; counted, not computed.
+
+    None of a model that does what cannot be counted without computing it.
+    """
     towers = Towers(copy.deepcopy(learner.model)).to("meta")
     pixels = pairs.pixels
     images = torch.empty(SAMPLES_COUNTED, 3, pixels, pixels, device="meta")
@@ -96,8 +105,11 @@ def training_flops(learner: Learner, pairs: Pairs) -> float:
         features = outputs[:2] if isinstance(outputs, tuple) else (outputs,)
         torch.stack([part.sum() for part in features]).sum().backward()
 
-    return flops_per_sample(step, SAMPLES_COUNTED)
+    try:
+        return flops_per_sample(step, SAMPLES_COUNTED)
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
-def _utilisation(flops: float, device: str, precision: Precision) -> Utilisation:
-    return lambda rate: mfu(flops, rate, device, precision)
+def _utilisation(flops: float | None, device: str, precision: Precision) -> Utilisation:
+    return lambda rate: None if flops is None else mfu(flops, rate, device, precision)

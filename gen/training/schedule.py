@@ -17,6 +17,11 @@ def total_samples(config: TrainingConfig) -> int:
     return total_steps(config) * config.batch_size
 
 
+def checkpoint_interval(config: TrainingConfig) -> int:
+    """Samples seen between two states: as configured, or a fiftieth of the run (6,400 at least)."""
+    return config.checkpoint_every or max(6400, total_samples(config) // 50)
+
+
 def warmup_steps(config: TrainingConfig) -> int:
     """Steps over which the learning rate rises; the last of them has the full rate."""
     return round(config.warmup * total_steps(config))

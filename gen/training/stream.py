@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 
 import numpy as np
 import torch
 
-from gen.datasets.streaming import stream_pairs
+from gen.datasets.streaming import check_rejected, stream_pairs
+from gen.models.texts import Texts
 from gen.randomness import generator
 from gen.schema import StreamConfig
+from splits.errors import UserError
 
 BATCHES_AHEAD = 4
+SECONDS_OF_SILENCE = 300.0
+"""after which a stream that gives nothing is given up"""
 SECONDS_TO_CLOSE = 10.0
 """that closing waits for a sample; an address that does not answer must not hold a run up"""
 Batch = tuple[torch.Tensor, list[str]]
@@ -37,6 +41,7 @@ class StreamedPairs:
         seed: of the run.
         samples_seen: by the run when this stream begins; another number is another draw.
         rank: of this process; every process has its own draw.
+        texts: encodes the captions; what it refuses is left out, too.
     """
 
     def __init__(
@@ -47,7 +52,9 @@ class StreamedPairs:
         seed: int,
         samples_seen: int = 0,
         rank: int = 0,
+        texts: Texts | None = None,
     ) -> None:
+        self._config, self._texts = config, texts
         self._rejected: dict[str, str] = {}
         self._pairs = stream_pairs(
             config.shards,
@@ -72,7 +79,14 @@ class StreamedPairs:
         return self
 
     def __next__(self) -> Batch:
-        batch = self._ready.get()
+        try:
+            batch = self._ready.get(timeout=SECONDS_OF_SILENCE)
+        except Empty:
+            raise UserError(
+                f"the stream gave nothing for {SECONDS_OF_SILENCE:.0f} seconds",
+                where=", ".join(self._config.shards[:3]),
+                fix="see whether its source answers; the same command goes on from the last state",
+            ) from None
         if isinstance(batch, Exception):
             self._ready.put(batch)  # for whoever asks again: the thread has ended
             raise batch
@@ -94,11 +108,24 @@ class StreamedPairs:
             except Exception as error:  # raised again where a batch is asked for
                 self._ready.put(error)
 
+    def _next(self) -> tuple[np.ndarray, str]:
+        """The next pair whose caption can be encoded."""
+        for image, caption in self._pairs:
+            try:
+                if self._texts is not None:
+                    self._texts.encode([caption])
+            except UserError as error:
+                self._rejected[f"caption {caption!r}"] = str(error)
+                check_rejected(self._rejected, self._config.max_rejected)
+            else:
+                return image, caption
+        raise StopIteration
+
     def _batch(self) -> Batch:
         images, captions = np.empty(self._shape, np.uint8), []
         for image in images:
             if self._closed:
                 raise StopIteration
-            image[...], caption = next(self._pairs)
+            image[...], caption = self._next()
             captions.append(caption)
         return torch.from_numpy(images).permute(0, 3, 1, 2), captions

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gen.config import load_config
+from gen.models.checks import check_model
 from gen.models.clip import normalise
-from gen.models.clippo import build_clippo, check_clippo
+from gen.models.clippo import build_clippo
 from gen.models.rendering import Renderer
 from splits.errors import UserError
 
@@ -148,11 +149,11 @@ def test_every_weight_learns_from_both_images_and_texts():
         (("vision.layers=[2,2]",), 64, r"`vision\.layers` is \[2, 2\]"),
         (("vision.layers=[0]",), 64, r"`vision\.layers` is \[0\]"),
         (("vision.kind=resnet",), 64, "resnet(?s:.*)vit"),
-        (("text.layers=2",), 64, "text tower"),
+        (("text.layers=2",), 64, "a clippo has none"),
         (("font=comic",), 64, "font `comic` is unknown"),
         (("embed_dim=0",), 64, "`embed_dim` is 0"),
     ],
 )
 def test_a_configuration_that_describes_no_model_is_explained(overrides, pixels, found):
     with pytest.raises(UserError, match=found):
-        check_clippo(load_config("models", "clippo-tiny", overrides), pixels)
+        check_model(load_config("models", "clippo-tiny", overrides), pixels)

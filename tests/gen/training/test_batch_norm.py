@@ -15,6 +15,7 @@ from gen.training.batch_norm import (
     synchronise_batch_norm,
 )
 from gen.training.distributed import gather_rows
+from splits.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -84,7 +85,7 @@ def test_half_precision_is_normalised_in_full_and_returned_in_half():
 
 
 def test_a_batch_norm_without_a_global_form_is_refused():
-    with pytest.raises(TypeError, match="BatchNorm1d"):
+    with pytest.raises(UserError, match="BatchNorm1d"):
         synchronise_batch_norm(nn.Sequential(nn.BatchNorm1d(3)), gather_rows, CPU)
 
 

@@ -116,3 +116,18 @@ def test_more_bad_samples_than_allowed_stop_the_training(tmp_path):
     stream = StreamConfig(shards=[shard], share=0.5, buffer=1)
     with pytest.raises(UserError, match="bad samples or shards"):
         batches(feed(tmp_path, texts=full_vocabulary(), stream=stream))
+
+
+def test_a_share_that_rounds_to_nothing_is_refused(tmp_path):
+    stream = StreamConfig(shards=["never opened"], share=0.01)
+    with pytest.raises(UserError, match="is 0 streamed pairs"):
+        feed(tmp_path, stream=stream)
+
+
+def test_a_streamed_caption_that_cannot_be_encoded_is_left_out_and_counted(tmp_path):
+    shard = write_stream(tmp_path / "a.tar")
+    known = build_vocabulary([*CAPTIONS, *(f"stream {number}" for number in range(7))])
+    stream = StreamConfig(shards=[shard], share=0.5, buffer=1, max_rejected=1)
+    batches(feed(tmp_path, texts=known, stream=stream, samples_seen=64))
+    listed = json.loads((tmp_path / "rejected.json").read_text())
+    assert list(listed) == ["caption 'stream 7'"]

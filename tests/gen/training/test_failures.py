@@ -35,11 +35,11 @@ def test_the_first_loss_that_is_no_number_is_named_with_its_batch(tmp_path, valu
     message = str(caught.value)
     assert f"the loss is {value} in step 42, after 420 samples seen" in message
     assert "(batch: sample_420, sample_421, sample_422, sample_423, sample_424, …)" in message
-    assert "`clipgen train demo --run natural-s0-0123`" in message
+    assert "the same command goes on from the last state and comes to this step again" in message
     assert str(folder / BAD_BATCH) in message
     written = json.loads((folder / BAD_BATCH).read_text())
     ids = [f"sample_{number}" for number in range(420, 430)]
-    assert written == {"step": 42, "samples_seen": 420, "loss": str(value), "ids": ids}
+    assert written == {"step": 42, "samples_seen": 420, "what": f"the loss is {value}", "ids": ids}
 
 
 CPU_ERROR = (

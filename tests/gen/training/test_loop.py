@@ -168,11 +168,58 @@ def test_asked_to_end_a_training_writes_a_state_and_goes_on_from_it(whole, tmp_p
             os.kill(os.getpid(), signal.SIGTERM)
         return original(training, number, batch)
 
-    with monkeypatch.context() as patch, pytest.raises(Preempted, match="after 40 samples"):  # noqa: PT012
+    with monkeypatch.context() as patch, pytest.raises(Preempted, match="learned from 40 samples"):  # noqa: PT012
         patch.setattr(loop, "take_step", asked)
         train(small_training(tmp_path))
     train(small_training(tmp_path))
     assert weights(tmp_path) == weights(whole)
+
+
+def test_asked_to_end_in_the_last_step_a_training_ends_and_says_so(whole, tmp_path, monkeypatch):
+    original = loop.take_step
+
+    def asked(training, number, batch):
+        if number == STEPS - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(training, number, batch)
+
+    monkeypatch.setattr(loop, "take_step", asked)
+    with pytest.raises(Preempted, match="learned from 96 samples"):
+        train(small_training(tmp_path))
+    assert weights(tmp_path) == weights(whole)
+
+
+@pytest.mark.parametrize("number", [7, STEPS - 1])
+def test_weights_that_are_no_numbers_are_never_written(tmp_path, monkeypatch, number):
+    original = loop.take_step
+
+    def poisoned(training, step, batch):
+        loss = original(training, step, batch)
+        if step == number:  # as a gradient that is no number does, when the loss still was one
+            with torch.no_grad():
+                training.towers.model.text_projection[0, 0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(loop, "take_step", poisoned)
+    with pytest.raises(UserError, match=f"weights are no numbers any more in step {number},"):
+        train(small_training(tmp_path))
+    states = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert states == [
+        f"state-{seen:012d}.safetensors" for seen in ((32,) if number == 7 else (32, 64))
+    ]
+
+
+def test_milestones_that_training_is_past_are_told(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 9)
+    with pytest.warns(UserWarning, match="3 milestones lie before the state of 64 samples"):
+        train(small_training(tmp_path, milestones=3))
+
+
+def test_a_parameter_without_a_gradient_is_refused(tmp_path):
+    model = small_model()
+    model.idle = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(UserError, match=r"`model\.idle` the first"):
+        train(small_training(tmp_path, model=model))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

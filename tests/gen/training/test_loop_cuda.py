@@ -9,6 +9,7 @@ from small_run import small_model, small_training
 
 from gen.device import kernels
 from gen.schema import Precision
+from gen.training import loop
 from gen.training.distributed import Ranks
 from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
@@ -36,6 +37,22 @@ def trained(folder, name, device, *, compiled=False, **changes):
 def test_two_trainings_have_the_same_bits(tmp_path, name, precision):
     runs = [trained(tmp_path / part, name, "cuda", precision=precision) for part in "ab"]
     assert runs[0][1] == runs[1][1]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_interrupted_and_continued_a_training_has_the_same_bits(tmp_path, monkeypatch, compiled):
+    _, whole = trained(tmp_path / "whole", "vit-tiny", "cuda", compiled=compiled)
+    original = loop.take_step
+
+    def stopping(training, step, batch):
+        if step == 9:
+            raise KeyboardInterrupt
+        return original(training, step, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patch.setattr(loop, "take_step", stopping)
+        trained(tmp_path / "parts", "vit-tiny", "cuda", compiled=compiled)
+    assert trained(tmp_path / "parts", "vit-tiny", "cuda", compiled=compiled)[1] == whole
 
 
 @pytest.mark.parametrize("name", ["rn-tiny", "vit-tiny", "clippo-tiny"])
