@@ -158,6 +158,7 @@ def our_overrides(setup: Setup, samples_seen: int) -> list[str]:
         f"training.samples_seen={samples_seen}",
         f"training.precision={setup.precision}",
         f"training.compile={'always' if setup.compiled else 'never'}",
+        f"training.checkpoint_every={samples_seen}",  # no state on the way: open_clip writes none
     ]
 
 

@@ -40,10 +40,11 @@ def finish(
     fine: bool,
     quick: bool,
     device: str = "cpu",
+    command: str = "",
 ) -> int:
     """Record a full run in results/NAME.json, print the verdict; the exit code."""
     machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores"
-    command = f"python benchmarks/{name.removesuffix('_cuda')}.py"
+    command = command or f"python benchmarks/{name.removesuffix('_cuda')}.py"
     if device == "cuda":
         from gen.device import describe_device, pick_device
 

@@ -1,6 +1,8 @@
 """How many pairs per second does training see, against open_clip_train 3.3.0?
 
-    python benchmarks/train_vs_openclip.py [--quick] [--device cpu|cuda] [--data FOLDER]
+    python benchmarks/train_vs_openclip.py [--model NAME] [--quick] [--device cpu|cuda]
+
+One record a model: results/train_vs_openclip_MODEL.json.
 
 The same samples, captions, towers, optimizer, schedule, batch and cores; every measurement in a
 process of its own; the sides alternate five times, a seed each. On two cores, each side with the
@@ -283,24 +285,43 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one short round")
+    names = sorted({case.model for case in (*ON_CPU, *ON_CUDA)})
+    parser.add_argument("--model", choices=names, help="only this one")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of icons-small")
     options = parser.parse_args()
     if options.device == "cpu":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(DIFFERENCES)
+    cases = ON_CPU if options.device == "cpu" else ON_CUDA
+    models = [options.model] if options.model else sorted({case.model for case in cases})
     with tempfile.TemporaryDirectory() as name:
-        results = contend_all(options, Path(name))
+        return max(record_of(options, Path(name), model) for model in models)
+
+
+def record_of(options: argparse.Namespace, folder: Path, model: str) -> int:
+    """Measure a model, and write its record; the exit code."""
+    results = contend_all(options, folder, model)
     verdict = "train_vs_openclip: " + "; ".join(map(_sentence, results.items()))
     fine = all(map(reached, results.values()))
-    file = "train_vs_openclip" if options.device == "cpu" else "train_vs_openclip_cuda"
-    return finish(file, results, verdict, fine=fine, quick=options.quick, device=options.device)
+    file = f"train_vs_openclip_{model}" + ("_cuda" if options.device == "cuda" else "")
+    command = f"python benchmarks/train_vs_openclip.py --model {model}"
+    return finish(
+        file,
+        results,
+        verdict,
+        fine=fine,
+        quick=options.quick,
+        device=options.device,
+        command=command,
+    )
 
 
-def contend_all(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The tables of all cases of the device, by name."""
+def contend_all(options: argparse.Namespace, folder: Path, model: str) -> dict[str, Any]:
+    """The tables of all cases of a model on the device, by name."""
     size, results = QUICK if options.quick else FULL, {}
-    for case in ON_CPU if options.device == "cpu" else ON_CUDA:
+    cases = ON_CPU if options.device == "cpu" else ON_CUDA
+    for case in (case for case in cases if case.model == model):
         if options.device == "cpu":
             dataset, data = "icons-small", build_icons(options.data, folder)
         else:
