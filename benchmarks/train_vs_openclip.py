@@ -294,7 +294,11 @@ def main() -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(DIFFERENCES)
     cases = ON_CPU if options.device == "cpu" else ON_CUDA
-    models = [options.model] if options.model else sorted({case.model for case in cases})
+    models = sorted({case.model for case in cases})
+    if options.model:
+        if options.model not in models:
+            parser.error(f"{options.model} is not measured on {options.device}")
+        models = [options.model]
     with tempfile.TemporaryDirectory() as name:
         return max(record_of(options, Path(name), model) for model in models)
 

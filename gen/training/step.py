@@ -73,7 +73,7 @@ def take_step(training: Training, step: int, batch: Batch) -> torch.Tensor:
         training.towers,
         cut(batch.images, batch.texts, config.accumulate),
         _loss_of(batch, config, feed.ranks),
-        seed_part=lambda part: _seed("dropout", feed.seed, step, feed.ranks.rank, part),
+        seed_part=lambda part: _seed(feed.ranks.device, feed.seed, step, feed.ranks.rank, part),
         context=training.arithmetic,
     )
     if config.clip_norm:
@@ -109,5 +109,9 @@ def _loss_of(batch: Batch, config: TrainingConfig, ranks: Ranks) -> Callable[...
     return loss
 
 
-def _seed(*names: object) -> None:
-    torch.manual_seed(int(generator(*names).integers(2**63)))
+def _seed(device: torch.device, *names: int) -> None:
+    """Set the random numbers of dropout and its like (`torch.manual_seed` takes 100 times longer)."""
+    number = int(generator("dropout", *names).integers(2**63))
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
