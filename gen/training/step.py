@@ -110,7 +110,7 @@ def _loss_of(batch: Batch, config: TrainingConfig, ranks: Ranks) -> Callable[...
 
 
 def _seed(device: torch.device, *names: int) -> None:
-    """Set the random numbers of dropout and its like (`torch.manual_seed` takes 100 times longer)."""
+    """Set the random numbers of dropout and its like, faster than `torch.manual_seed`."""
     number = int(generator("dropout", *names).integers(2**63))
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
