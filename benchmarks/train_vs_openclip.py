@@ -98,7 +98,7 @@ class Size:
     pilot: int
 
 
-FULL, QUICK = Size(5, 0, 100, 20), Size(1, 2, 20, 8)
+FULL, QUICK = Size(5, 0, 100, 100), Size(1, 2, 20, 8)
 
 
 def setups(side: str, device: str, size: Size) -> list[Setup]:
