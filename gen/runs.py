@@ -27,6 +27,7 @@ from splits.files import write_json
 from splits.mixture import Mixture
 
 SCHEMA_VERSION = 1
+FINAL_WEIGHTS = "final.safetensors"
 NOT_IDENTITY = (
     *("deterministic", "compile", "sharding", "images", "readers"),
     *("log_every", "checkpoint_every", "milestones", "loggers"),
@@ -117,7 +118,7 @@ class Run:
 
     @property
     def final_weights(self) -> Path:
-        return self.folder / "checkpoints" / "final.safetensors"
+        return self.folder / "checkpoints" / FINAL_WEIGHTS
 
 
 def run_name(setting: str, targets: Sequence[Target], seed: int, identity: dict[str, Any]) -> str:

@@ -71,7 +71,10 @@ def _train(run: Run, dataset: Dataset, base: Dataset | None, ranks: Ranks) -> No
                 _describe(run, facts)
             train(training)
         except (RuntimeError, MemoryError) as error:
-            raise explain_memory(error, run.training) or error from error
+            explained = explain_memory(error, run.training)
+            if explained is None:
+                raise
+            raise explained from error
 
 
 def evaluate_run(run: Run, dataset: Dataset) -> None:

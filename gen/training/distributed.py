@@ -132,12 +132,6 @@ def joined_ranks() -> Iterator[Ranks]:
         stop_ranks()
 
 
-def barrier() -> None:
-    """Wait until all processes are here; RuntimeError after TIMEOUT."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set in any process; all of them must ask."""
     if not dist.is_initialized():

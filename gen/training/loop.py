@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from contextlib import closing
 
+from gen.runs import FINAL_WEIGHTS
 from gen.training.checkpoint import (
     load_state,
     milestone_path,
@@ -26,8 +27,6 @@ from gen.training.preemption import Preempted, TerminationWatch, watching_sigter
 from gen.training.schedule import checkpoint_interval, total_samples, total_steps
 from gen.training.step import Training, take_step
 from splits.errors import UserError
-
-FINAL = "final.safetensors"
 
 
 def train(training: Training) -> None:
@@ -53,7 +52,9 @@ def train(training: Training) -> None:
             if done < last:
                 _keep(training, done, journal, watch)
         _check(training, last, journal)
-        save_weights(training.checkpoints / FINAL, training.towers, write=feed.ranks.is_first)
+        save_weights(
+            training.checkpoints / FINAL_WEIGHTS, training.towers, write=feed.ranks.is_first
+        )
         if any_rank(watch.requested):
             raise Preempted(total_samples(config))
 

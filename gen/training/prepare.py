@@ -68,6 +68,7 @@ def prepare(
     return training, {
         "device": describe_device(device),
         "processes": ranks.size,
+        "sharding": config.sharding.name if ranks.size > 1 else "none (one process)",
         "precision": f"{precision.name} ({why_precision})",
         "compiled": f"{'yes' if compiles else 'no'} ({why_compile})",
         "images": place,
@@ -107,7 +108,7 @@ def training_flops(learner: Learner, pairs: Pairs) -> float | None:
 
     try:
         return flops_per_sample(step, SAMPLES_COUNTED)
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:  # NotImplementedError is one
         return None
 
 

@@ -17,6 +17,11 @@ from workplace import ONE_THREAD, Workplace
 
 from gen.training.metrics_log import read_metrics
 
+TORCHRUN = [
+    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+    *("-m", "--", "gen.cli"),
+]
+
 
 @pytest.fixture
 def workplace(finished: Workplace, tmp_path: Path) -> Workplace:
@@ -55,16 +60,8 @@ def test_asked_to_end_a_training_ends_with_code_0_and_goes_on(
 
 @pytest.mark.dist
 def test_processes_of_torchrun_share_a_run(finished: Workplace, workplace: Workplace) -> None:
-    torchrun = [
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "--",
-        "gen.cli",
-    ]
     subprocess.run(
-        [sys.executable, "-m", *torchrun, "run", "debug", "--run", "natural"],
+        [*TORCHRUN, "run", "debug", "--run", "natural"],
         cwd=workplace.folder,
         env=os.environ | ONE_THREAD,
         check=True,
@@ -78,16 +75,8 @@ def test_processes_of_torchrun_share_a_run(finished: Workplace, workplace: Workp
 
 @pytest.mark.dist
 def test_processes_without_a_run_to_share_are_told(workplace: Workplace) -> None:
-    torchrun = [
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "--",
-        "gen.cli",
-    ]
     process = subprocess.run(
-        [sys.executable, "-m", *torchrun, "run", "debug"],
+        [*TORCHRUN, "run", "debug"],
         cwd=workplace.folder,
         env=os.environ | ONE_THREAD,
         capture_output=True,

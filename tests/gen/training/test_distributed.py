@@ -21,7 +21,6 @@ from gen.training.distributed import (
     VARIABLES,
     Ranks,
     any_rank,
-    barrier,
     device_of_rank,
     gather_rows,
     slice_of,
@@ -55,7 +54,7 @@ def test_without_torchrun_there_is_one_process_and_nothing_to_exchange():
     assert gather_rows(rows) is rows
     assert any_rank(True)
     assert not any_rank(False)
-    barrier()
+    dist.barrier()
     towers = Towers(build_model("linear", Objective.infonce))
     assert wrap(towers, ranks, Sharding.fsdp) is towers
     stop_ranks()
@@ -93,7 +92,7 @@ def exchange(rank, size):
     weights = torch.arange(gathered.numel()).reshape(gathered.shape) * (rank + 1.0)
     (gathered * weights).sum().backward()
     flags = [any_rank(rank == 1), any_rank(False)]
-    barrier()
+    dist.barrier()
     return gathered.detach(), rows.grad, gather_rows(torch.tensor([rank])), flags
 
 
@@ -173,7 +172,7 @@ def join(rank, size, port, folder, partner):
         return
     began, outcome = time.monotonic(), "met"
     try:
-        barrier()
+        dist.barrier()
     except RuntimeError:
         outcome = f"failed {'in time' if time.monotonic() - began < 30 else 'late'}"
     stop_ranks()
