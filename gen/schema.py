@@ -353,6 +353,56 @@ class VariantConfig:
     caption: list[str] = field(default_factory=list)
 
 
+class PromptSet(Enum):
+    """The sentences from which a class's text embedding is made; docs/evaluation.md shows them."""
+
+    domain_free = "domain_free"
+    """every caption pattern with the generic nouns: no domain is named"""
+    single = "single"
+    """the first sentence of `domain_free`"""
+    ensemble = "ensemble"
+    """every caption pattern with the generic nouns and those of all domains"""
+    domain = "domain"
+    """every caption pattern with the nouns of the test image's domain"""
+    openai = "openai"
+    """the 80 templates of Radford et al. 2021; needs CLIP's whole vocabulary"""
+
+
+@dataclass
+class EvaluationConfig:
+    """How every trained model of a study is tested."""
+
+    prompts: list[PromptSet] = field(
+        default_factory=lambda: [
+            PromptSet.domain_free,
+            PromptSet.single,
+            PromptSet.ensemble,
+            PromptSet.domain,
+        ]
+    )
+    """the first one makes the study's headline scores, and those of milestones"""
+    retrieval: bool = True
+    """whether images find their captions, and captions their images"""
+    probes: bool = False
+    """whether linear probes are trained on the activations of every site"""
+    probe_images: int = 40
+    """training images of a (domain, class) cell that a probe sees, at most"""
+    shots: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
+    """images of a class in the few-shot curve"""
+    probe_seeds: int = 3
+    """draws of the few-shot curve's images"""
+
+
+@dataclass
+class PretrainedConfig:
+    """A model of open_clip that is evaluated and analysed beside the trained ones."""
+
+    model: str = MISSING
+    """name of a model of open_clip, or `local-dir:FOLDER`"""
+    weights: str = ""
+    """open_clip's tag of the weights, which must be in the cache; none for a local folder"""
+
+
 @dataclass
 class StudyConfig:
     """A grid of runs: test domains × settings × draws of held-out classes × seeds."""
@@ -377,6 +427,9 @@ class StudyConfig:
     seeds: list[int] = field(default_factory=lambda: [0])
     """seeds of training: initial weights, order and augmentation"""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    pretrained: dict[str, PretrainedConfig] = field(default_factory=dict)
+    """models that are there already, by the name that the study gives them"""
 
 
 @dataclass
