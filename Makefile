@@ -4,6 +4,7 @@ STUDY  ?= demo
 ARGS   ?=
 BIN    := .venv/bin
 READY  := .venv/.ready
+REFEREE := .venv-referee/.ready
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -47,6 +48,13 @@ test-gpu: $(READY) ## the tests that need a CUDA device
 .PHONY: test-browser
 test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)
 	$(BIN)/python -m pytest -m browser
+
+.PHONY: referee
+referee: $(REFEREE) ## CLIP_benchmark scores exported models: do its numbers equal ours?
+	STUDY=$(STUDY) $(BIN)/python -m pytest -m referee tests/referee
+
+$(REFEREE): $(READY) tests/referee/requirements.txt tests/referee/environment.py
+	$(BIN)/python tests/referee/environment.py .venv-referee
 
 .PHONY: test-all
 test-all: test test-slow test-dist test-gpu test-browser ## all tests that this machine can run
@@ -105,4 +113,4 @@ lock: $(READY) ## compile requirements.lock from pyproject.toml
 
 .PHONY: clean
 clean: ## remove the environment and caches; data/ and runs/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-referee .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -14,7 +14,7 @@ from analysis.sites import image_sites, reading
 from gen.evaluation.embed import each_batch
 
 if TYPE_CHECKING:
-    from gen.models.trained import Model
+    from gen.models.trained import Learner
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CellMeans:
 
 
 def cell_means(
-    model: Model,
+    learner: Learner,
     images: np.ndarray,
     samples: pl.DataFrame,
     domains: Sequence[str],
@@ -45,7 +45,7 @@ def cell_means(
     Samples of a cell go to its two halves alternately, in the order of the table.
 
     Args:
-        model: any model with an image tower.
+        learner: any model with an image tower, and how images enter it.
         images: uint8, shape [N, H, W, 3].
         samples: their rows (`domain`, `class_id`).
         domains: names of the domains, the order of D.
@@ -71,8 +71,8 @@ def cell_means(
         nonlocal position
         position += len(features)
 
-    with reading(image_sites(model), add):
-        each_batch(model, images, device, advance)
+    with reading(image_sites(learner.model), add):
+        each_batch(learner, images, device, advance)
     shape = (2, len(domains), len(classes), -1)
     halves = {site: (s.numpy() / counts[:, None]).reshape(shape) for site, s in sums.items()}
     return CellMeans(halves, tuple(domains), tuple(classes))

@@ -6,7 +6,10 @@ import polars as pl
 
 from analysis.report.study import PlannedRun, StudyPlan
 from gen.datasets.samples import Dataset
+from gen.runs import Run, Target
+from gen.schema import HEAD, ModelKind
 from gen.sweep.study import Study, mixture_name
+from gen.training.schedule import total_samples
 
 
 def plan_of(study: Study) -> StudyPlan:
@@ -16,9 +19,9 @@ def plan_of(study: Study) -> StudyPlan:
             name=run.name,
             setting=run.setting,
             seed=run.seed,
-            mixtures={target: mixture_name(mixture) for target, mixture in run.mixtures.items()},
+            mixtures=_mixtures_of(run),
             results_key=run.results_key,
-            mixture_sha256=run.mixture.sha256,
+            mixture_sha256=run.mixture.sha256 if run.mixtures else "",
         )
         for run in study.runs
     )
@@ -35,7 +38,24 @@ def plan_of(study: Study) -> StudyPlan:
         tests=coverage_of(study.dataset),
         runs=runs,
         dataset_seconds=study.dataset.build_seconds,
+        prompts=prompts_of(study),
+        probes=study.config.evaluation.probes,
+        samples_seen=total_samples(study.config.training),
     )
+
+
+def prompts_of(study: Study) -> tuple[str, ...]:
+    """Names of the prompt sets, the headline's first; `head` where a classifier reads none."""
+    if study.model.kind is ModelKind.classifier:
+        return (HEAD,)
+    return tuple(prompts.name for prompts in study.config.evaluation.prompts)
+
+
+def _mixtures_of(run: Run) -> dict[Target, str]:
+    """Name of the mixture's folder per target; empty names where it is pretrained."""
+    if run.pretrained is not None:
+        return dict.fromkeys(run.held_out, "")
+    return {target: mixture_name(mixture) for target, mixture in run.mixtures.items()}
 
 
 def coverage_of(dataset: Dataset) -> dict[str, dict[str, frozenset[str]]]:

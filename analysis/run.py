@@ -7,28 +7,31 @@ from collections.abc import Sequence
 import polars as pl
 
 from analysis.cells import cell_means
+from analysis.probe_features import site_activations
+from analysis.probe_images import probe_pool
+from analysis.probes import Activations, ProbePlan, linear_probes
 from analysis.similarity import domain_similarity
 from gen.datasets.samples import Dataset
 from gen.datasets.shards import read_images
 from gen.device import pick_device
-from gen.models.trained import load_trained
+from gen.models.trained import Learner, load_trained
+from gen.progress import progress
 from gen.runs import Run, timed_stage
 from splits.files import replacing
 
 
 def analyze_run(run: Run, dataset: Dataset) -> None:
-    """Compare the domains of the test split with each other, layer by layer.
+    """Compare the domains with each other, layer by layer; fit probes where the study asks.
 
     Only classes with two or more test images in every domain are compared; `n` says how many.
     """
     with timed_stage(run.folder, "analyze"):
-        model = load_trained(run, dataset).model
-        classes = dataset.comparable_classes
-        samples = compared_samples(dataset.samples, classes)
-        images = read_images(dataset.folder, samples, dataset.pixels)
-        cells = cell_means(model, images, samples, dataset.domains, classes, pick_device())
+        learner = load_trained(run, dataset)
         with replacing(run.similarity) as temporary:
-            domain_similarity(cells, run.seed).write_parquet(temporary)
+            _similarity(learner, run, dataset).write_parquet(temporary)
+        if run.evaluation.probes:
+            with replacing(run.probes) as temporary:
+                _probes(learner, run, dataset).write_parquet(temporary)
 
 
 def compared_samples(samples: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
@@ -36,3 +39,33 @@ def compared_samples(samples: pl.DataFrame, classes: Sequence[str]) -> pl.DataFr
     compared = samples.filter(pl.col("split") == "test", pl.col("class_name").is_in(classes))
     position = pl.col("class_name").replace_strict(classes, range(len(classes)))
     return compared.with_columns(class_id=position.cast(pl.Int64))
+
+
+def _similarity(learner: Learner, run: Run, dataset: Dataset) -> pl.DataFrame:
+    classes = dataset.comparable_classes
+    samples = compared_samples(dataset.samples, classes)
+    images = read_images(dataset.folder, samples, learner.pixels)
+    cells = cell_means(learner, images, samples, dataset.domains, classes, pick_device())
+    return domain_similarity(cells, run.seed)
+
+
+def _probes(learner: Learner, run: Run, dataset: Dataset) -> pl.DataFrame:
+    asked = run.evaluation
+    plan = ProbePlan(
+        run.test_domains,
+        dataset.natural,
+        asked.shots,
+        asked.probe_seeds,
+        run.draws,
+        len(dataset.classes),
+    )
+    pool = probe_pool(dataset.samples, plan.domains, asked.probe_images)
+    is_tested = (pl.col("split") == "test") & pl.col("domain").is_in(plan.domains)
+    tested = dataset.samples.filter(is_tested)
+    with progress(pool.height + tested.height, "activations", "images") as bar:
+        shown, asked_of = (
+            Activations(rows, site_activations(learner, dataset.folder, rows, pick_device(), bar))
+            for rows in (pool, tested)
+        )
+    with progress(plan.probes_per_site * len(shown.sites), "probes", "probes") as bar:
+        return linear_probes(shown, asked_of, plan, bar)

@@ -24,6 +24,18 @@ class Difference(Estimate):
     p: float
 
 
+@dataclass(frozen=True)
+class Ratio(Estimate):
+    """A score as a share of another, at least 0; above 1 where it is the larger one."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A number that is not given, and why."""
+
+    reason: str
+
+
 def paired_difference_interval(
     correct_a: np.ndarray,
     correct_b: np.ndarray,
@@ -75,6 +87,57 @@ def paired_difference_interval(
     return Difference(value, float(lo), float(hi), len(labels), len(np.unique(labels)), p)
 
 
+def paired_ratio_interval(
+    correct_a: np.ndarray,
+    correct_b: np.ndarray,
+    labels: np.ndarray,
+    chance: float,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Ratio | Refused:
+    """Balanced accuracy of a as a share of that of b, on the same test samples.
+
+    Interval: percentiles of the same bootstrap as in `paired_difference_interval`, both scores of
+    a draw from the same samples. A ratio has no bounded interval where its denominator may be 0
+    (Fieller 1954), and no meaning where b does no more than guess: it is refused where the
+    interval of b reaches chance.
+
+    Args:
+        correct_a, correct_b: numerator and denominator, as in `paired_difference_interval`.
+        labels: true class ids, int of shape [N].
+        chance: accuracy of guessing.
+        confidence: coverage of the interval.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: no samples, shapes differ, or values are outside [0, 1].
+    """
+    correct_a, _ = _checked(correct_a, labels)
+    correct_b, labels = _checked(correct_b, labels)
+    rng = np.random.default_rng(seed)
+    answers_N2, scores_2 = np.stack([correct_a, correct_b], axis=1), np.zeros(2)
+    drawn_R2 = np.zeros((resamples, 2))
+    for members, weight in _strata(labels):
+        part = answers_N2[members]
+        n = len(part)
+        scores_2 += weight * part.mean(axis=0)
+        deviation = part[rng.integers(n, size=(resamples, n))].mean(axis=1) - part.mean(axis=0)
+        drawn_R2 += weight * deviation * np.sqrt(n / max(n - 1, 1))
+    tail, unseen = (1 - confidence) / 2, _most_unseen(len(labels), confidence)
+    drawn_R2 = np.clip(scores_2 + drawn_R2, 0, 1)
+    lowest = np.quantile(drawn_R2[:, 1], tail) - unseen * (np.ptp(drawn_R2[:, 1]) < ROUNDING)
+    if lowest <= chance:
+        return Refused(f"the denominator, {scores_2[1]:.1%}, is not clearly above chance")
+    value = float(scores_2[0] / scores_2[1])
+    ratios_R = drawn_R2[:, 0] / np.maximum(drawn_R2[:, 1], ROUNDING)
+    lo, hi = np.quantile(ratios_R, [tail, 1 - tail])
+    if hi - lo < ROUNDING:
+        lo, hi = value - unseen / scores_2[1], value + unseen / scores_2[1]
+    return Ratio(value, max(0.0, float(lo)), float(hi), len(labels), len(np.unique(labels)))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) step-down adjustment of a family of p-values, in the order given."""
     order = np.argsort(p_values, kind="stable")
@@ -82,6 +145,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, index in enumerate(order):
         largest = max(largest, (len(p_values) - rank) * p_values[index])
         adjusted[index] = min(1.0, largest)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's (1995) step-up adjustment of a family, in the order given.
+
+    It bounds the share of false ones among the differences that are called real, where `holm`
+    bounds the chance of any: for large families.
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted, smallest = [0.0] * len(p_values), 1.0
+    for rank in range(len(p_values), 0, -1):
+        index = order[rank - 1]
+        smallest = min(smallest, len(p_values) / rank * p_values[index])
+        adjusted[index] = float(smallest)
     return adjusted
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gen.commands.datasets import add_dataset_commands
+from gen.commands.export import add_export_command
 from gen.commands.mixtures import add_split_commands
 from gen.commands.runs import add_run_commands
 from gen.commands.studies import add_study_commands
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   clipgen sweep demo                           train, evaluate and analyse all of them
   clipgen sweep demo training.samples_seen=50000 name=short
   clipgen report demo                          runs/demo/report/index.html
+  clipgen export demo --run natural --to out   the model for open_clip, sets for CLIP_benchmark
 """
 
 
@@ -77,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_split_commands(commands)
     add_run_commands(commands)
     add_study_commands(commands)
+    add_export_command(commands)
     return parser
 
 

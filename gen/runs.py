@@ -1,7 +1,8 @@
 """The run folder: what identifies a run, what state it is in, and who works on it.
 
 The folder is the database. A run's name ends in a hash of everything that decides its weights
-(model, training, seed, mixture), and of nothing else: not of paths, device or logging.
+(model, training, seed, mixture; of a pretrained model its source), and of nothing else: not of
+paths, device or logging.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,13 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from gen.config import resolved
-from gen.schema import ModelConfig, TrainingConfig
+from gen.schema import (
+    EvaluationConfig,
+    ModelConfig,
+    ModelKind,
+    PretrainedConfig,
+    TrainingConfig,
+)
 from splits.errors import UserError
 from splits.files import write_json
 from splits.mixture import Mixture
@@ -33,6 +40,8 @@ NOT_IDENTITY = (
     *("log_every", "checkpoint_every", "milestones", "loggers"),
 )
 """keys of the training's configuration that do not decide weights"""
+PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
+"""keys of the evaluation's configuration that decide nothing where no probe is trained"""
 VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
 
 
@@ -45,20 +54,30 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One model to train: (mixture, model, training, seed), and its folder.
+    """One model: (mixture, model, training, seed), or one that is there already; and its folder.
 
-    A run serves every target for which its setting gives the same mixture.
+    A run serves every target for which its setting gives the same mixture. A pretrained model
+    serves all targets of its study.
     """
 
     folder: Path
     setting: str
+    held_out: dict[Target, tuple[str, ...]]
+    """the held-out classes of every target that the run serves"""
     mixtures: dict[Target, Mixture]
-    """all select the same samples"""
+    """of the same targets, all select the same samples; empty for a pretrained model"""
     model: ModelConfig
+    """to be trained; of a pretrained model that of its study, and without meaning"""
     training: TrainingConfig
+    """as `model`"""
     seed: int
     pixels: int
-    """height and width at which the model sees an image"""
+    """height and width of the dataset's images; a pretrained model has its own: `Learner.pixels`"""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    pretrained: PretrainedConfig | None = None
+    """where the model comes from, if it is not trained here"""
+    source_sha256: str = ""
+    """hash of a pretrained model's source"""
 
     @property
     def name(self) -> str:
@@ -66,27 +85,64 @@ class Run:
 
     @property
     def mixture(self) -> Mixture:
-        return next(iter(self.mixtures.values()))
+        """What the run is trained on.
+
+        Raises:
+            ValueError: it is a pretrained model.
+        """
+        for mixture in self.mixtures.values():
+            return mixture
+        raise ValueError(f"{self.name} is pretrained: nobody knows on what")
+
+    @property
+    def caption(self) -> str:
+        """Column of the sample table with the captions that the run learns, or is tested with."""
+        return self.mixture.caption if self.mixtures else "caption"
 
     @property
     def test_domains(self) -> list[str]:
         """The test domains that the run serves."""
-        return list(dict.fromkeys(target.test_domain for target in self.mixtures))
+        return list(dict.fromkeys(target.test_domain for target in self.held_out))
 
     @property
     def draws(self) -> dict[int, tuple[str, ...]]:
         """The held-out classes of every draw that the run serves."""
-        return {target.draw: mixture.held_out for target, mixture in self.mixtures.items()}
+        return {target.draw: held_out for target, held_out in self.held_out.items()}
 
     @property
     def results_key(self) -> str:
         """What the results depend on besides the weights."""
-        draws = [[draw, list(held_out)] for draw, held_out in sorted(self.draws.items())]
-        return sha256_of({"schema_version": SCHEMA_VERSION, "draws": draws})
+        asked = {k: v for k, v in resolved(self.evaluation).items() if k not in PROBE_KEYS}
+        content = {"evaluation": asked, "analyses": self.analyses_key, "draws": self._held_out}
+        return sha256_of({"schema_version": SCHEMA_VERSION, **content})
+
+    @property
+    def analyses_key(self) -> str:
+        """What the analyses depend on besides the weights."""
+        content: dict[str, Any] = {"source": self.source_sha256}
+        if self.evaluation.probes:
+            asked = resolved(self.evaluation)
+            content |= {key: asked[key] for key in PROBE_KEYS}
+            content |= {"draws": self._held_out, "test_domains": sorted(self.test_domains)}
+        return sha256_of({"schema_version": SCHEMA_VERSION, **content})
+
+    @property
+    def _held_out(self) -> list:
+        return [[draw, list(names)] for draw, names in sorted(self.draws.items())]
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the model embeds texts; a classifier does not."""
+        return self.pretrained is not None or self.model.kind is not ModelKind.classifier
 
     @property
     def similarity(self) -> Path:
         return self.folder / "analysis" / "similarity.parquet"
+
+    @property
+    def probes(self) -> Path:
+        """The linear probes' scores; there only where the study asks for them."""
+        return self.folder / "analysis" / "probes.parquet"
 
     @property
     def failure(self) -> Path:
@@ -94,18 +150,34 @@ class Run:
         return self.folder / "FAILED"
 
     @property
+    def trained(self) -> bool:
+        """Whether there are final weights, its own or a pretrained model's."""
+        return self.pretrained is not None or self.final_weights.is_file()
+
+    @property
     def done(self) -> bool:
         marker = self.folder / "DONE"
         marked = marker.is_file() and marker.read_text() == self.results_key
-        trained = self.final_weights.is_file()
-        return marked and trained and self.evaluated and self.similarity.is_file()
+        return marked and self.trained and self.evaluated and self.analyzed
 
     @property
     def evaluated(self) -> bool:
-        tables = [self.folder / f"{name}.parquet" for name in ("predictions", "evaluation")]
+        """Whether every table of the evaluation is there, of this configuration."""
+        names = ["predictions", "evaluation", "cells"]
+        names += ["retrieval"] if self.evaluation.retrieval and self.reads_texts else []
+        tables = [self.folder / f"{name}.parquet" for name in names]
+        return self._holds(tables, "evaluated", self.results_key)
+
+    @property
+    def analyzed(self) -> bool:
+        """Whether every table of the analyses is there, of this configuration."""
+        tables = [self.similarity, *([self.probes] if self.evaluation.probes else [])]
+        return self._holds(tables, "analyzed", self.analyses_key)
+
+    def _holds(self, tables: list[Path], stage: str, key: str) -> bool:
         if self.is_damaged or not all(table.is_file() for table in tables):
             return False
-        return bool(read_record(self.folder).get("evaluated") == self.results_key)
+        return bool(read_record(self.folder).get(stage) == key)
 
     @property
     def is_damaged(self) -> bool:
@@ -151,8 +223,15 @@ def identity(
     }
 
 
+def pretrained_identity(source_sha256: str) -> dict[str, Any]:
+    """What decides the weights of a model that is there already: its source, by its hash."""
+    return {"schema_version": SCHEMA_VERSION, "source_sha256": source_sha256}
+
+
 def run_identity(run: Run) -> dict[str, Any]:
     """Everything that decides the weights of a run."""
+    if run.pretrained is not None:
+        return pretrained_identity(run.source_sha256)
     return identity(run.model, run.training, run.seed, run.pixels, run.mixture)
 
 
@@ -163,7 +242,8 @@ def sha256_of(content: Any) -> str:
 
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

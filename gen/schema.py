@@ -353,6 +353,10 @@ class VariantConfig:
     caption: list[str] = field(default_factory=list)
 
 
+HEAD = "head"
+"""stands for the prompt set of a classifier, which has none"""
+
+
 class PromptSet(Enum):
     """The sentences from which a class's text embedding is made; docs/evaluation.md shows them."""
 

@@ -11,11 +11,10 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import read_images
 from gen.device import kernels, pick_device
-from gen.evaluation.score import score
-from gen.evaluation.zero_shot import predict
-from gen.models.trained import load_trained
+from gen.evaluation.prompts import check_captions, check_encodable, wording_of
+from gen.evaluation.tables import evaluation_tables
+from gen.models.rendering import Renderer
 from gen.runs import (
     Run,
     file_sha256,
@@ -25,6 +24,7 @@ from gen.runs import (
     timed_stage,
     update_record,
 )
+from gen.schema import ModelKind
 from gen.training.distributed import Ranks, alone, any_rank
 from gen.training.failures import explain_memory
 from gen.training.loop import train
@@ -66,6 +66,7 @@ def _train(run: Run, dataset: Dataset, base: Dataset | None, ranks: Ranks) -> No
     timed = timed_stage(run.folder, "train") if ranks.is_first else nullcontext()
     with timed, kernels(run.training.deterministic):
         try:
+            _check_texts(run, dataset)
             training, facts = prepare(run, dataset, base, ranks)
             if ranks.is_first:
                 _describe(run, facts)
@@ -78,22 +79,35 @@ def _train(run: Run, dataset: Dataset, base: Dataset | None, ranks: Ranks) -> No
 
 
 def evaluate_run(run: Run, dataset: Dataset) -> None:
-    """Predict every test sample, score every domain; writes the two tables of the run."""
+    """Predict every test sample with every checkpoint, score them; writes the run's tables.
+
+    Raises:
+        UserError: the model cannot read a prompt or a caption, or weights or images are damaged.
+    """
     (run.folder / "DONE").unlink(missing_ok=True)  # what it vouched for is about to change
     update_record(run.folder, evaluated="")
     with timed_stage(run.folder, "evaluate"):
-        device = pick_device()
-        learner = load_trained(run, dataset)
-        samples = dataset.samples.filter(pl.col("split") != "train")
-        images = read_images(dataset.folder, samples, dataset.pixels)
-        style = dataset.caption_style
-        predictions = predict(learner, images, samples, dataset.classes, style, device)
-        predictions = predictions.with_columns(checkpoint=pl.lit(file_sha256(run.final_weights)))
-        scores = score(predictions, run.draws, len(dataset.classes))
-        for name, table in (("predictions", predictions), ("evaluation", scores)):
+        tables = evaluation_tables(run, dataset, pick_device())
+        if "retrieval" not in tables:  # one of another configuration
+            (run.folder / "retrieval.parquet").unlink(missing_ok=True)
+        for name, table in tables.items():
             with replacing(run.folder / f"{name}.parquet") as temporary:
                 table.write_parquet(temporary)
     update_record(run.folder, evaluated=run.results_key)
+
+
+def _check_texts(run: Run, dataset: Dataset) -> None:
+    """Refuse before training what evaluation would refuse after it: texts that fit no canvas.
+
+    The vocabulary of a CLIP has the words of all prompts and captions.
+    """
+    if run.model.kind is not ModelKind.clippo:
+        return
+    texts = Renderer(dataset.pixels, run.model.font)
+    check_encodable(run.evaluation.prompts, dataset.classes, wording_of(dataset), texts)
+    if run.evaluation.retrieval:
+        test = dataset.samples.filter(pl.col("split") != "train")
+        check_captions(test[run.caption].unique().sort().to_list(), texts)
 
 
 def _describe(run: Run, facts: dict[str, Any]) -> None:

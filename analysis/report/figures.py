@@ -84,6 +84,8 @@ def setting_colour(setting: str, settings: Sequence[str]) -> str:
     others = [name for name in settings if name not in KNOWN]
     if len(KNOWN) + len(others) > len(COLOURS):
         setting, others = setting.partition("-")[0], []
+        if setting not in KNOWN:  # pretrained models
+            return COLOURS[-1]
     return COLOURS[[*KNOWN, *others].index(setting)]
 
 

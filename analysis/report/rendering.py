@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from functools import cache
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup, escape
 
+from analysis.report.section import Chart, Links, Table, Text
 from analysis.report.views import MISSING, View
 
 HERE = Path(__file__).parent
@@ -14,7 +19,12 @@ SMALLEST, LARGEST = 1.0, 1.42  # pixels per point of a figure
 
 
 def render(template: str, content: dict) -> str:
-    """A template of this folder with its content, and with our style."""
+    """A template of this folder with its content, our style, and the script that sorts tables."""
+    return _environment().get_template(template).render(content)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=lambda name: bool(name) and ".html" in str(name),
@@ -23,10 +33,25 @@ def render(template: str, content: dict) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(MISSING=MISSING)
-    environment.filters.update(inline_svg=inline_svg, markdown=_markdown)
-    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
-    return environment.get_template(template).render(content, style=style)
+    script = (HERE / "sorting.js").read_text(encoding="utf-8")
+    environment.globals.update(
+        MISSING=MISSING,
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=Markup(script_hash(script)),
+    )
+    environment.filters.update(inline_svg=inline_svg, markdown=_markdown, anchor=_anchor)
+    kinds = {"a_text": Text, "a_chart": Chart, "a_table": Table, "links": Links}
+    environment.tests.update(
+        {name: lambda part, kind=kind: isinstance(part, kind) for name, kind in kinds.items()}
+    )
+    return environment
+
+
+def script_hash(script: str) -> str:
+    """The source by which a page's security policy allows this script and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def inline_svg(svg: str, label: str) -> Markup:
@@ -39,6 +64,11 @@ def inline_svg(svg: str, label: str) -> Markup:
     style = f"min-width: {SMALLEST * width:.0f}px; max-width: {LARGEST * width:.0f}px"
     opening = f'<svg role="img" aria-label="{escape(label)}" style="{style}"'
     return Markup(element.replace("<svg", opening, 1))
+
+
+def _anchor(title: str) -> str:
+    """The id of a section: its title in letters that addresses may have."""
+    return "part-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _markdown(view: View) -> str:

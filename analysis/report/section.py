@@ -47,7 +47,8 @@ class Table:
     """A table.
 
     Attributes:
-        name: of `tables/NAME.csv`; no other table of the report has it.
+        name: of `tables/NAME.csv`; another table of that name must have the same frame: it shows
+            other rows of it.
         frame: what is written there.
         view: what readers see of it; None where it is only the data of a chart.
     """
@@ -58,8 +59,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Links:
+    """Links to pages beside the report, after what they have in common.
+
+    Attributes:
+        text: plain, without colon.
+        pages: address by what is written on the link.
+    """
+
+    text: str
+    pages: dict[str, str]
+
+
+Part = Text | Chart | Table | Links
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a report under a title of its own; parts in the order in which one reads them."""
 
     title: str
-    parts: tuple[Text | Chart | Table, ...]
+    parts: tuple[Part, ...]

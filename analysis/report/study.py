@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from analysis.report.states import mixed_tables, run_state, strangers
+from analysis.report.study_files import (
+    RUN_COLUMNS,
+    Schema,
+    collect,
+    read_lines,
+    read_manifests,
+    read_object,
+    read_parquet,
+)
 from gen.runs import Target
 
-RUN_COLUMNS = {"run": pl.String, "setting": pl.String, "seed": pl.Int64}
 EVALUATION = {
     "draw": pl.Int64,
     "split": pl.String,
     "domain": pl.String,
     "classes": pl.String,
+    "samples_seen": pl.Int64,
+    "final": pl.Boolean,
+    "prompts": pl.String,
     "metric": pl.String,
     "value": pl.Float64,
     "lo": pl.Float64,
@@ -35,6 +46,38 @@ PREDICTIONS = {
     "class_name": pl.String,
     "label": pl.Int64,
     "top5": pl.List(pl.Int64),
+    "checkpoint": pl.String,
+}
+CELLS = {
+    "split": pl.String,
+    "domain": pl.String,
+    "class_name": pl.String,
+    "label": pl.Int64,
+    "n": pl.Int64,
+    "correct": pl.Int64,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "mistaken_for": pl.String,
+    "mistaken": pl.Int64,
+}
+PROBES = {
+    "site": pl.String,
+    "depth": pl.Int64,
+    "trained_on": pl.String,
+    "domain": pl.String,
+    "kind": pl.String,
+    "shots": pl.Int64,
+    "probe_seed": pl.Int64,
+    "c": pl.Float64,
+    "draw": pl.Int64,
+    "classes": pl.String,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "n": pl.Int64,
+    "n_classes": pl.Int64,
+    "chance": pl.Float64,
 }
 SIMILARITY = {
     "site": pl.String,
@@ -55,22 +98,7 @@ METRICS = {
     "loss": pl.Float64,
     "loss_floor": pl.Float64,
 }
-Schema = dict[str, Any]
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,  # a line that is JSON, but no object
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-)
-REMEDIES = {
-    "predictions.parquet": "`clipgen evaluate STUDY --run …` makes it again",
-    "evaluation.parquet": "`clipgen evaluate STUDY --run …` makes it again",
-    "analysis/similarity.parquet": "`clipgen analyze STUDY --run …` makes it again",
-    "metrics.jsonl": "it was written while training and cannot be made again",
-}
-MANIFEST_KEYS = ("domains", "classes", "realised")
+HEADLINE_METRIC = "balanced_top1"
 
 
 @dataclass(frozen=True)
@@ -79,7 +107,8 @@ class PlannedRun:
 
     Attributes:
         mixtures: name of the mixture's folder in `mixtures/`, by what the run is tested on;
-            several where their mixtures are the same.
+            several where their mixtures are the same; empty names of a pretrained model, of which
+            nobody knows what it was trained on.
         results_key: what the run's DONE must hold to count; anything where empty.
         mixture_sha256: what its mixtures' manifests must say; anything where empty.
     """
@@ -90,6 +119,11 @@ class PlannedRun:
     mixtures: dict[Target, str]
     results_key: str = ""
     mixture_sha256: str = ""
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the study only evaluates this model, and does not train it."""
+        return not any(self.mixtures.values())
 
     @property
     def test_domains(self) -> list[str]:
@@ -107,11 +141,15 @@ class StudyPlan:
     """Everything about a study that is known before any run.
 
     Attributes:
-        settings: all of them in their order; one may apply to some test domains only.
+        settings: all of them in their order, pretrained models last; one may apply to some test
+            domains only.
         draws: held-out classes of every draw.
         tests: split → domain → classes that have test images there.
         runs: between them the grid of (setting, test domain, draw, seed).
         dataset_seconds: how long the dataset took to build.
+        prompts: names of the prompt sets; the first one makes the headline scores.
+        probes: whether linear probes are trained.
+        samples_seen: by every trained run at its end; None where runs say so themselves.
     """
 
     name: str
@@ -126,6 +164,9 @@ class StudyPlan:
     tests: dict[str, dict[str, frozenset[str]]]
     runs: tuple[PlannedRun, ...]
     dataset_seconds: float | None = None
+    prompts: tuple[str, ...] = ("domain_free",)
+    probes: bool = False
+    samples_seen: int | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -157,15 +198,17 @@ class StudyResults:
     """A study's plan and what its folder holds.
 
     Attributes:
-        runs: one row per planned run: `run`, `setting`, `seed` and `state` (`done`, `running`
-            (begun), `failed` or `missing`).
-        evaluation, predictions, metrics, similarity: the tables of docs/formats.md with `run`,
-            `setting` and `seed`; those of finished runs, but `metrics` of all. `predictions` has
-            `correct` instead of `top5`, and only what comparisons are made of: classes that some
-            draw holds out, in domains that are tested.
+        runs: one row per planned run: `run`, `setting`, `seed`, `state` (`done`, `stale`,
+            `failed`, `running` (begun) or `missing`) and the `reason` for it (empty: none).
+        evaluation, predictions, cells, probes, metrics, similarity: the tables of docs/formats.md
+            with `run`, `setting` and `seed`; those of finished runs, but `metrics` of all that
+            are begun. `predictions` are those of the final weights with the headline's prompts,
+            in domains that are tested, of classes that some draw holds out unless all were asked
+            for; they have `correct` instead of `top5`. The seed of a probe is `probe_seed`.
         mixtures: manifest by name of the mixture's folder.
         records: run.json by run.
         problems: what is damaged or absent although it should be there, one sentence each.
+        strangers: folders of runs that the plan does not know.
         wall_seconds: from the first start to the last finish; None where nothing finished.
     """
 
@@ -173,151 +216,135 @@ class StudyResults:
     runs: pl.DataFrame
     evaluation: pl.DataFrame
     predictions: pl.DataFrame
+    cells: pl.DataFrame
+    probes: pl.DataFrame
     metrics: pl.DataFrame
     similarity: pl.DataFrame
     mixtures: dict[str, dict[str, Any]]
     records: dict[str, dict[str, Any]]
     problems: tuple[str, ...]
+    strangers: tuple[str, ...]
     wall_seconds: float | None
 
+    @cached_property
+    def headline_scores(self) -> pl.DataFrame:
+        """Rows of `evaluation` of the final weights, the first prompt set, balanced accuracy."""
+        return headline_rows(self.plan, self.evaluation)
 
-def load_results(plan: StudyPlan, folder: Path) -> StudyResults:
-    """Read a study's folder; never fails because of what is or is not in it."""
-    problems: list[str] = []
-    states = {run.name: _state(run, folder / run.name) for run in plan.runs}
-    done = [run for run in plan.runs if states[run.name] == "done"]
-    begun = [run for run in plan.runs if states[run.name] != "missing"]
 
-    def collect(runs: list[PlannedRun], name: str, schema: Schema, read: Callable) -> pl.DataFrame:
-        return _collect(folder, runs, name, schema, read, problems)
-
-    compared = pl.col("domain").is_in(plan.test_domains) & pl.col("class_name").is_in(
-        sorted({name for held_out in plan.draws for name in held_out})
+def headline_rows(plan: StudyPlan, evaluation: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the final weights, the headline's prompts and metric."""
+    return evaluation.filter(
+        "final", pl.col("prompts") == plan.prompts[0], pl.col("metric") == HEADLINE_METRIC
     )
 
-    def read_compared(path: Path, schema: Schema) -> pl.DataFrame:
-        return _read_parquet(path, schema, compared)
 
-    predictions = collect(done, "predictions.parquet", PREDICTIONS, read_compared)
-    records = {
-        run.name: record
-        for run in begun
-        if (record := _read_json(folder / run.name / "run.json", problems)) is not None
+def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) -> StudyResults:
+    """Read a study's folder; never fails because of what is or is not in it.
+
+    Args:
+        plan: what the study expects.
+        folder: of the study.
+        every_class: whether `predictions` have all classes, not only those that a draw holds out.
+    """
+    problems: list[str] = []
+    records = _read_records(plan, folder, problems)
+    states = {
+        run.name: run_state(run, folder / run.name, records.get(run.name, {})) for run in plan.runs
+    }
+    done = [run for run in plan.runs if states[run.name][0] == "done"]
+    tables = _read_tables(plan, folder, done, every_class, problems)
+    headlines = headline_rows(plan, tables["evaluation"])
+    predictions, cells = tables["predictions"], tables["cells"]
+    stale = mixed_tables(plan, records, predictions, headlines, cells)
+    states |= {name: ("stale", reason) for name, reason in stale.items()}
+    whole = ~pl.col("run").is_in(list(stale))
+    logged = [
+        run
+        for run in plan.runs
+        if not run.is_pretrained
+        and (run in done or (folder / run.name / "metrics.jsonl").is_file())
+    ]
+    wanted = {
+        name: run.mixture_sha256 for run in plan.runs for name in run.mixtures.values() if name
     }
     return StudyResults(
         plan=plan,
         runs=_run_table(plan, states),
-        evaluation=collect(done, "evaluation.parquet", EVALUATION, _read_parquet),
-        predictions=predictions.with_columns(
-            correct=pl.col("top5").list.first() == pl.col("label")
-        ).drop("top5"),
-        metrics=collect(begun, "metrics.jsonl", METRICS, _read_lines),
-        similarity=collect(done, "analysis/similarity.parquet", SIMILARITY, _read_parquet),
-        mixtures=_read_manifests(plan, folder, problems),
+        **{name: table.filter(whole) for name, table in tables.items()},
+        metrics=collect(folder, _named(logged), "metrics.jsonl", METRICS, read_lines, problems),
+        mixtures=read_manifests(folder / "mixtures", wanted, problems),
         records=records,
         problems=tuple(problems),
-        wall_seconds=_wall_seconds(folder, done, records),
+        strangers=strangers(plan, folder),
+        wall_seconds=_wall_seconds(folder, [r for r in done if r.name not in stale], records),
     )
 
 
-def _state(run: PlannedRun, folder: Path) -> str:
-    marker = folder / "DONE"
-    if marker.is_file() and (not run.results_key or marker.read_text() == run.results_key):
-        return "done"
-    if (folder / "FAILED").is_file():
-        return "failed"
-    return "running" if (folder / "run.json").is_file() else "missing"
+def _read_records(plan: StudyPlan, folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """run.json of every run that is begun."""
+    paths = {run.name: folder / run.name / "run.json" for run in plan.runs}
+    begun = {
+        name: path
+        for name, path in paths.items()
+        if path.is_file() or path.with_name("DONE").is_file()
+    }
+    found = {name: read_object(path, problems) for name, path in begun.items()}
+    return {name: record for name, record in found.items() if record is not None}
 
 
-def _run_table(plan: StudyPlan, states: dict[str, str]) -> pl.DataFrame:
-    rows = [
-        {
-            "run": run.name,
-            "setting": run.setting,
-            "seed": run.seed,
-            "state": states[run.name],
-        }
-        for run in plan.runs
-    ]
-    return pl.DataFrame(rows, schema=RUN_COLUMNS | {"state": pl.String})
-
-
-def _collect(
+def _read_tables(
+    plan: StudyPlan,
     folder: Path,
     runs: list[PlannedRun],
-    name: str,
-    schema: Schema,
-    read: Callable[[Path, Schema], pl.DataFrame],
+    every_class: bool,
     problems: list[str],
-) -> pl.DataFrame:
-    """One table of all runs that have it, with the columns that name the run in front."""
-    parts = [pl.DataFrame(schema=RUN_COLUMNS | schema)]
-    for run in runs:
-        path = folder / run.name / name
-        if not path.is_file():
-            problems.append(f"{run.name}/{name} is not there")
-            continue
-        try:
-            table = read(path, schema)
-        except UNREADABLE as error:
-            reason = str(error).strip().split("\n")[0][:120]
-            problems.append(f"{run.name}/{name} cannot be read ({reason}); {REMEDIES[name]}")
-            continue
-        named = {"run": run.name, "setting": run.setting, "seed": run.seed}
-        columns = [pl.lit(value, dtype=RUN_COLUMNS[key]).alias(key) for key, value in named.items()]
-        parts.append(table.select(*columns, *schema))
-    return pl.concat(parts)
+) -> dict[str, pl.DataFrame]:
+    """The tables of finished runs that stand under their own names in `StudyResults`."""
+    named = _named(runs)
+    compared = pl.col("domain").is_in(plan.test_domains)
+    if not every_class:
+        names = sorted({name for held_out in plan.draws for name in held_out})
+        compared &= pl.col("class_name").is_in(names)
+    headline = pl.col("final") & (pl.col("prompts") == plan.prompts[0])
+
+    def read_compared(path: Path, schema: Schema) -> pl.DataFrame:
+        return read_parquet(path, schema, compared & headline)
+
+    def read(name: str, schema: Schema, reader: Callable = read_parquet) -> pl.DataFrame:
+        return collect(folder, named, f"{name}.parquet", schema, reader, problems)
+
+    predictions = read("predictions", PREDICTIONS, read_compared)
+    right = pl.col("top5").list.first() == pl.col("label")
+    probed = runs if plan.probes else []
+    return {
+        "predictions": predictions.with_columns(correct=right).drop("top5"),
+        "evaluation": read("evaluation", EVALUATION),
+        "cells": read("cells", CELLS),
+        "similarity": read("analysis/similarity", SIMILARITY),
+        "probes": collect(
+            folder, _named(probed), "analysis/probes.parquet", PROBES, _read_probes, problems
+        ),
+    }
 
 
-def _read_parquet(path: Path, schema: Schema, rows: pl.Expr | None = None) -> pl.DataFrame:
-    table = pl.scan_parquet(path, glob=False).select(*schema)
-    wanted = table if rows is None else table.filter(rows)
-    return wanted.cast(schema).collect()  # type: ignore[arg-type]
+def _read_probes(path: Path, schema: Schema) -> pl.DataFrame:
+    """The table of a run's probes; `seed` of the draw of its images is no seed of the run."""
+    stored = {("seed" if name == "probe_seed" else name): kind for name, kind in schema.items()}
+    return read_parquet(path, stored).rename({"seed": "probe_seed"})
 
 
-def _read_lines(path: Path, schema: Schema) -> pl.DataFrame:
-    """The lines of a JSONL file; a torn last line is what a killed writer leaves, and no damage."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[:-1]]
-    with suppress(ValueError):
-        rows += [json.loads(line) for line in lines[-1:]]
-    return pl.DataFrame([{key: row.get(key) for key in schema} for row in rows], schema=schema)
+def _named(runs: list[PlannedRun]) -> list[dict[str, Any]]:
+    """The values of RUN_COLUMNS of every run."""
+    return [{"run": run.name, "setting": run.setting, "seed": run.seed} for run in runs]
 
 
-def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    label = f"{path.parent.name}/{path.name}"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{label} is not there")
-        return None
-    except (OSError, ValueError) as error:
-        problems.append(f"{label} cannot be read ({error})")
-        return None
-    if not isinstance(content, dict):
-        problems.append(f"{label} holds no JSON object")
-        return None
-    return content
-
-
-def _read_manifests(
-    plan: StudyPlan, folder: Path, problems: list[str]
-) -> dict[str, dict[str, Any]]:
-    """Manifest of every mixture, once for all seeds."""
-    wanted = {name: run.mixture_sha256 for run in plan.runs for name in run.mixtures.values()}
-    manifests = {}
-    for name, sha256 in wanted.items():
-        manifest = _read_json(folder / "mixtures" / name / "manifest.json", problems)
-        if manifest is None:
-            continue
-        lacking = [word for word in MANIFEST_KEYS if word not in manifest]
-        if lacking:
-            problems.append(f"{name}/manifest.json lacks {', '.join(lacking)}")
-        elif sha256 and manifest["sha256"] != sha256:
-            problems.append(f"{name}/manifest.json is that of another mixture than the runs'")
-        else:
-            manifests[name] = manifest
-    return manifests
+def _run_table(plan: StudyPlan, states: dict[str, tuple[str, str]]) -> pl.DataFrame:
+    rows = [
+        named | {"state": states[named["run"]][0], "reason": states[named["run"]][1]}
+        for named in _named(list(plan.runs))
+    ]
+    return pl.DataFrame(rows, schema=RUN_COLUMNS | {"state": pl.String, "reason": pl.String})
 
 
 def _wall_seconds(

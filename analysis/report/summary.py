@@ -171,24 +171,31 @@ def _verdict(row: dict) -> str:
     return f"a {word} of {100 * abs(row['value']):.1f} points{adjusted}"
 
 
+STATE_WORDS = {
+    "missing": "missing",
+    "failed": "failed",
+    "stale": "stale",
+    "running": "begun, not finished",
+}
+ALWAYS_COUNTED = ("missing", "failed")
+
+
 def banner_lines(results: StudyResults) -> list[str]:
     """How complete the study is: counts by state, then every run and piece that is not there."""
     states = results.runs["state"]
-    counts = [
-        f"{int((states == state).sum())} {word}"
-        for state, word in (
-            ("done", "finished"),
-            ("missing", "missing"),
-            ("failed", "failed"),
-            ("running", "begun, not finished"),
-        )
-        if state != "running" or (states == state).any()
+    counts = [f"{(states == 'done').sum()} finished"] + [
+        f"{(states == state).sum()} {word}"
+        for state, word in STATE_WORDS.items()
+        if state in ALWAYS_COUNTED or (states == state).any()
     ]
     lines = [f"{len(states)} runs expected: {', '.join(counts)}."]
-    words = {"missing": "missing", "failed": "failed", "running": "begun, not finished"}
-    for state, word in words.items():
-        lines += [f"{word}: {run}" for run in results.runs.filter(state=state)["run"]]
-    return lines + [f"damaged or absent: {problem}" for problem in results.problems]
+    for state, word in STATE_WORDS.items():
+        for run, reason in results.runs.filter(state=state).select("run", "reason").rows():
+            lines.append(f"{word}: {run}" + (f" ({reason})" if reason else ""))
+    lines += [f"damaged or absent: {problem}" for problem in results.problems]
+    if results.strangers:
+        lines.append(f"not part of this study: {', '.join(results.strangers)}")
+    return lines
 
 
 def caveat(results: StudyResults) -> str:
@@ -235,7 +242,7 @@ def summary_lines(results: StudyResults) -> list[str]:
 
 def is_complete(results: StudyResults) -> bool:
     """Whether every run is finished and every piece could be read."""
-    return bool((results.runs.get_column("state") == "done").all()) and not results.problems
+    return (results.runs["state"] == "done").all() and not results.problems
 
 
 def points_note(results: StudyResults, table: pl.DataFrame) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import polars as pl
 
-from analysis.report.study import StudyResults
+from analysis.report.study import HEADLINE_METRIC, StudyResults
 from gen.runs import Target
 
 CLASS_SETS = ("held_out", "seen")
-METRIC = "balanced_top1"
+METRIC = HEADLINE_METRIC
 STAGES = ("train", "evaluate", "analyze")
 
 
@@ -37,7 +38,9 @@ def headline(results: StudyResults) -> pl.DataFrame:
         how="inner",
         maintain_order="left_right",
     )
-    scores = results.evaluation.filter(metric=METRIC).drop("setting", "seed", "metric")
+    scores = results.headline_scores.drop(
+        "setting", "seed", "metric", "samples_seen", "final", "prompts"
+    )
     joined = expected.drop("mixture").join(
         scores.rename({"domain": "test_domain"}),
         on=["run", *keys],
@@ -51,8 +54,8 @@ def headline(results: StudyResults) -> pl.DataFrame:
 def served(results: StudyResults) -> pl.DataFrame:
     """The grid: which run answers for which (test domain, setting, draw, seed), in its order.
 
-    Columns: `test_domain`, `setting`, `draw`, `seed`, `run`, `mixture` (name of its folder). What
-    a setting does not apply to has no row.
+    Columns: `test_domain`, `setting`, `draw`, `seed`, `run`, `mixture` (name of its folder; empty
+    for a pretrained model). What a setting does not apply to has no row.
     """
     plan = results.plan
     rows = [
@@ -71,8 +74,15 @@ def served(results: StudyResults) -> pl.DataFrame:
 
 
 def mixtures(results: StudyResults) -> pl.DataFrame:
-    """Every (test domain, setting, draw) of the grid and its `mixture`, in the grid's order."""
-    return served(results).drop("seed", "run").unique(maintain_order=True)
+    """Every (test domain, setting, draw) of the grid that has a `mixture`, in the grid's order."""
+    trained = served(results).filter(pl.col("mixture") != "")
+    return trained.drop("seed", "run").unique(maintain_order=True)
+
+
+def unknown_exposures(results: StudyResults) -> pl.DataFrame:
+    """`test_domain` and `setting` of pretrained models: nobody knows what they were shown."""
+    pretrained = served(results).filter(mixture="").select("test_domain", "setting")
+    return pretrained.unique(maintain_order=True)
 
 
 def all_domains(results: StudyResults) -> pl.DataFrame:
@@ -91,7 +101,7 @@ def all_domains(results: StudyResults) -> pl.DataFrame:
         how="cross",
     )
     one_draw = pl.col("draw") == pl.col("draw").min().over("run")  # all say the same of all classes
-    scores = results.evaluation.filter(one_draw, metric=METRIC, classes="all")
+    scores = results.headline_scores.filter(one_draw, classes="all")
     scores = scores.select("run", "split", "domain", "value", "lo", "hi", "n")
     return expected.join(scores, on=["run", "split", "domain"], how="left", maintain_order="left")
 
@@ -121,25 +131,35 @@ def _cells(results: StudyResults) -> Iterator[tuple]:
 
 
 def cost(results: StudyResults) -> pl.DataFrame:
-    """What every run took: state, seconds per stage, samples seen, samples per second."""
+    """What every run took: state, seconds per stage, samples seen, samples per second.
+
+    Columns: `run`, `setting`, `seed`, `state`, `trained` (whether it is trained here),
+    `train_seconds`, `evaluate_seconds`, `analyze_seconds`, `samples_seen`, `samples_per_second`.
+    """
     rows = []
+    trained = {run.name: not run.is_pretrained for run in results.plan.runs}
     for run in results.runs.iter_rows(named=True):
         record = results.records.get(run["run"], {})
         seconds = record.get("seconds", {})
         rows.append(
             {key: run[key] for key in ("run", "setting", "seed", "state")}
+            | {"trained": trained[run["run"]]}
             | {f"{stage}_seconds": _float(seconds.get(stage)) for stage in STAGES}
             | {
                 "samples_seen": record.get("samples_seen"),
                 "samples_per_second": _float(record.get("samples_per_second")),
             }
         )
-    return pl.DataFrame(rows, infer_schema_length=None)
+    types: dict[str, Any] = dict.fromkeys(
+        ["samples_per_second", *(f"{stage}_seconds" for stage in STAGES)], pl.Float64
+    )
+    types["samples_seen"] = pl.Int64
+    return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
 
 
 def equal_compute(table: pl.DataFrame) -> bool | None:
-    """Whether all runs of `cost` that tell saw equally many samples; None where fewer than two."""
-    seen = table["samples_seen"].drop_nulls()
+    """Whether all trained runs of `cost` saw as many samples; None where fewer than two tell."""
+    seen = table.filter("trained")["samples_seen"].drop_nulls()
     return None if len(seen) < 2 else seen.n_unique() == 1
 
 

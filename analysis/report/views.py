@@ -9,11 +9,12 @@ import polars as pl
 
 from analysis.report.study import StudyPlan, StudyResults
 from analysis.report.summary import percent, setting_label
-from analysis.report.tables import STAGES, mixtures
+from analysis.report.tables import STAGES, mixtures, unknown_exposures
 
 MISSING = "missing"
 NONE = "–"
 """there is nothing to be missed"""
+UNKNOWN = "not known"
 SPLIT_LABELS = {"test": "new instances", "test_unseen_drawing": "unseen drawings"}
 CLASS_LABELS = {"held_out": "held-out classes", "seen": "seen classes"}
 
@@ -117,6 +118,9 @@ def exposure_view(table: pl.DataFrame, results: StudyResults) -> View:
         ]
         cells = [f"{count(seen)} + {count(held_out)}" for seen, held_out in counts]
         rows.append([*names, *cells, count(sum(map(sum, counts)))])
+    for test_domain, setting in unknown_exposures(results).rows():
+        names = [test_domain, setting_label(setting), *(["all"] if many_draws else [])]
+        rows.append([*names, *[UNKNOWN] * (len(domains) + 1)])
     names = ["Test domain", "Setting", *(["Draw"] if many_draws else [])]
     caption = "Training samples of each mixture: of seen + of held-out classes."
     return View(caption, [*names, *domains, "All"], rows, headers=2)
@@ -129,9 +133,10 @@ def cost_view(table: pl.DataFrame, results: StudyResults) -> View:
         [
             *labels[row["run"]],
             row["state"],
-            *(_seconds(row[f"{stage}_seconds"]) for stage in STAGES),
-            count(row["samples_seen"]),
-            count(row["samples_per_second"]),
+            _seconds(row["train_seconds"]) if row["trained"] else NONE,
+            *(_seconds(row[f"{stage}_seconds"]) for stage in STAGES[1:]),
+            count(row["samples_seen"]) if row["trained"] else UNKNOWN,
+            count(row["samples_per_second"]) if row["trained"] else NONE,
         ]
         for row in table.iter_rows(named=True)
     ]

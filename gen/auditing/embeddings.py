@@ -29,7 +29,7 @@ def find_twins(run: Run, dataset: Dataset, cosine: float) -> tuple[pl.DataFrame,
     Raises:
         UserError: the run is not trained.
     """
-    if not run.final_weights.is_file():
+    if not run.trained:
         raise UserError(f"run {run.name} is not trained", where=str(run.folder))
     samples = dataset.samples
     train = samples.filter(pl.col("split") == "train")
@@ -57,14 +57,14 @@ def _embeddings(run: Run, dataset: Dataset, tables: list[pl.DataFrame]) -> list[
     from gen.evaluation.embed import embed_images
     from gen.models.trained import load_trained
 
-    model, device = load_trained(run, dataset).model, pick_device()
+    learner, device = load_trained(run, dataset), pick_device()
     embedded = []
     with progress(sum(table.height for table in tables), "embedding", "images") as bar:
         for table in tables:
             parts = []
             for rows in table.iter_slices(IMAGES_AT_A_TIME):
-                images = read_images(dataset.folder, rows, dataset.pixels)
-                parts.append(embed_images(model, images, device).numpy())
+                images = read_images(dataset.folder, rows, learner.pixels)
+                parts.append(embed_images(learner, images, device).numpy())
                 bar.update(rows.height)
             embedded.append(np.concatenate(parts))
     return embedded

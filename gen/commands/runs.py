@@ -97,19 +97,37 @@ def _finish_run(run: Run, study: Study, ranks: Ranks, *, note_failure: bool = Fa
 
 
 def _do_stages(run: Run, study: Study, ranks: Ranks) -> None:
-    """Train in all processes; the rest is the first one's."""
-    from analysis.run import analyze_run
+    """Train in all processes what is not trained yet; the rest is the first one's."""
     from gen.stages import evaluate_run, train_run
     from splits.files import write_text
 
-    train_run(run, study.dataset, study.base, ranks)
+    if run.pretrained is None:
+        train_run(run, study.dataset, study.base, ranks)
     if not ranks.is_first:
         return
     if not run.evaluated:
+        _describe(run)
         evaluate_run(run, study.dataset)
-    if not run.similarity.is_file():
-        analyze_run(run, study.dataset)
+    if not run.analyzed:
+        _analyze(run, study)
     write_text(run.folder / "DONE", run.results_key)
+
+
+def _describe(run: Run) -> None:
+    """Write what a pretrained model is; training does so for all others."""
+    from gen.models.pretrained import record_pretrained
+
+    if run.pretrained is not None:
+        record_pretrained(run)
+
+
+def _analyze(run: Run, study: Study) -> None:
+    from analysis.run import analyze_run
+    from gen.runs import update_record
+
+    update_record(run.folder, analyzed="")  # while its tables change
+    analyze_run(run, study.dataset)
+    update_record(run.folder, analyzed=run.analyses_key)
 
 
 def train_one(options: argparse.Namespace) -> None:
@@ -128,14 +146,17 @@ def evaluate_one(options: argparse.Namespace) -> None:
     from gen.stages import evaluate_run
     from gen.training.distributed import alone
 
-    _one_stage(options, lambda run, study: evaluate_run(run, study.dataset), alone(), trained=True)
+    def evaluate(run: Run, study: Study) -> None:
+        _describe(run)
+        evaluate_run(run, study.dataset)
+
+    _one_stage(options, evaluate, alone(), trained=True)
 
 
 def analyze_one(options: argparse.Namespace) -> None:
-    from analysis.run import analyze_run
     from gen.training.distributed import alone
 
-    _one_stage(options, lambda run, study: analyze_run(run, study.dataset), alone(), trained=True)
+    _one_stage(options, _analyze, alone(), trained=True)
 
 
 def _one_stage(
@@ -149,7 +170,10 @@ def _one_stage(
 
     study = load(options)
     run = find_run(study, options.run)
-    if trained and not run.final_weights.is_file():
+    if not trained and run.pretrained is not None:
+        fix = f"clipgen run {options.study} --run {run.name} evaluates it"
+        raise UserError(f"run {run.name} is pretrained: nothing is to be trained", fix=fix)
+    if trained and not run.trained:
         fix = f"clipgen train {options.study} --run {run.name}"
         raise UserError(f"run {run.name} is not trained", where=str(run.folder), fix=fix)
     with _claimed(run, ranks) as mine:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.commands.mixtures import write_pages
 from gen.commands.options import Verbs, cores, load, positive, save, study_command
+from splits.errors import UserError
 
 if TYPE_CHECKING:
+    from analysis.report.study import StudyResults
     from gen.sweep.study import Study
 
 
@@ -22,7 +26,10 @@ def add_study_commands(commands: Verbs) -> None:
     status = study_command(commands, "status", show_status, "where a study stands")
     status.add_argument("--watch", action="store_true", help="again every two seconds")
     status.add_argument("--json", action="store_true", help="as JSON")
-    study_command(commands, "report", write_study_report, "write a study's report")
+    text = "write a study's report; with the name of a second study also compare the two"
+    report = study_command(commands, "report", write_study_report, text)
+    report.usage = "%(prog)s [-h] [--data DATA] [--runs RUNS] STUDY [OTHER] [KEY=VALUE ...]"
+    report.epilog = "examples: clipgen report demo; clipgen report demo icons; keys apply to STUDY"
 
 
 def sweep_study(options: argparse.Namespace) -> None:
@@ -58,13 +65,49 @@ def write_study_report(options: argparse.Namespace) -> None:
     from analysis.report.study import load_results
     from analysis.report.summary import summary_lines
 
+    words = [options.study, *options.overrides]
+    other = _second_study(options)
     study = load(options)
-    results = load_results(plan_of(study), study.folder)
-    command = f"clipgen report {' '.join([options.study, *options.overrides])}"
+    results = load_results(plan_of(study), study.folder, every_class=other is not None)
+    command = shlex.join(["clipgen", "report", *words])
     write_pages(study)
     path = write_report(results, study.folder / "report", command)
     print("\n".join(summary_lines(results)))
     print(f"report: {path}")
+    if other:
+        print(f"comparison: {_write_comparison(study, results, other, command)}")
+
+
+def _second_study(options: argparse.Namespace) -> Study | None:
+    """The study to compare with, which stands among the overrides, and is taken out of them."""
+    from gen.sweep.study import load_study
+
+    names = [word for word in options.overrides if "=" not in word]
+    if len(names) > 1:
+        raise UserError(
+            f"{len(names) + 1} studies are named: {', '.join([options.study, *names])}",
+            expected="one study, or two that are compared",
+            where="clipgen report",
+        )
+    options.overrides = [word for word in options.overrides if "=" in word]
+    return load_study(names[0], [], data=options.data, runs=options.runs) if names else None
+
+
+def _write_comparison(study: Study, results: StudyResults, other: Study, command: str) -> Path:
+    """Write the page that compares two studies into the report of the first."""
+    from analysis.plan import plan_of
+    from analysis.report.study import load_results
+    from analysis.report.study_comparison import ComparedStudy
+    from analysis.report.study_comparison_page import write_study_comparison
+    from gen.config import resolved
+
+    def described(results: StudyResults, of: Study) -> ComparedStudy:
+        config = {"study": resolved(of.config), "model": resolved(of.model)}
+        return ComparedStudy(results, config)
+
+    first = described(results, study)
+    second = described(load_results(plan_of(other), other.folder, every_class=True), other)
+    return write_study_comparison(first, second, study.folder / "report", command)
 
 
 def _coinciding(study: Study) -> list[str]:
@@ -82,7 +125,7 @@ def _print_status(study: Study) -> None:
 
     for row in status_table(study).iter_rows(named=True):
         loss = f"loss {row['loss']:.3f}" if row["loss"] is not None else ""
-        print(f"{row['state']:<8} {row['progress']:>6.0%}  {row['run']:<52} {loss}")
+        print(f"{row['state']:<8} {_share(row['progress']):>6}  {row['run']:<52} {loss}")
 
 
 def _print_plan(study: Study) -> None:
@@ -91,15 +134,25 @@ def _print_plan(study: Study) -> None:
 
     table = status_table(study)
     width = max(map(len, table["run"]))
-    base = max(table["base_samples"])
+    base = max(table["base_samples"].drop_nulls())
     print(f"{'state':<8} {'share':>5}  {'samples':>9}  {'mixture':<12}  run")
     for row in table.iter_rows(named=True):
-        line = f"{row['state']:<8} {row['progress']:>5.0%}  {row['samples']:>9,}"
-        print(f"{line}  {row['mixture_sha256'][:12]}  {row['run']:<{width}}".rstrip())
+        samples = "" if row["samples"] is None else f"{row['samples']:,}"
+        line = f"{row['state']:<8} {_share(row['progress']):>5}  {samples:>9}"
+        mixture = (row["mixture_sha256"] or "pretrained")[:12]
+        print(f"{line}  {mixture:<12}  {row['run']:<{width}}".rstrip())
     for line in _coinciding(study):
         print(line)
+    mixtures = table["mixture_sha256"].drop_nulls()
+    pretrained = len(table) - len(mixtures)
     print(
-        f"{len(study.runs)} runs of {len(set(table['mixture_sha256']))} different mixtures, "
+        f"{len(mixtures)} runs of {mixtures.n_unique()} different mixtures, "
         f"{study.config.training.samples_seen:,} samples seen by each"
         + (f"; every mixture holds {base:,} samples of {study.config.base} besides" if base else "")
+        + (f"; {pretrained} pretrained models" if pretrained else "")
     )
+
+
+def _share(progress: float | None) -> str:
+    """A share in percent; nothing for a model that is not trained here."""
+    return "" if progress is None else f"{progress:.0%}"

@@ -128,9 +128,13 @@ def captions(
     }
 
 
-def prompts(class_name: str, style: CaptionStyle) -> list[str]:
-    """All captions of a class that name no domain, without full stop: the zero-shot prompts."""
-    return [_sentence(p, noun, class_name) for p in patterns(style) for noun in generic_nouns()]
+def prompts(class_name: str, style: CaptionStyle, nouns: Sequence[str] | None = None) -> list[str]:
+    """All captions of a class with these nouns, without full stop: zero-shot prompts.
+
+    Without `nouns` they are the generic ones, which name no domain.
+    """
+    nouns = generic_nouns() if nouns is None else nouns
+    return [_sentence(p, noun, class_name) for p in patterns(style) for noun in nouns]
 
 
 def _sentence(pattern: str, noun: str, class_name: str) -> str:

@@ -7,8 +7,9 @@ and padding stays 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -71,6 +72,11 @@ def full_vocabulary() -> Vocabulary:
 
 def _tokenize(texts: Sequence[str]) -> np.ndarray:
     """open_clip's token ids, int64 of shape [N, 77], padded with 0."""
+    return _tokenizer()(list(texts)).numpy()
+
+
+@cache
+def _tokenizer() -> Callable[[list[str]], torch.Tensor]:
     import open_clip  # takes seconds to import: only where it is needed
 
-    return open_clip.get_tokenizer("RN50")(list(texts)).numpy()
+    return open_clip.get_tokenizer("RN50")

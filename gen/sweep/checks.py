@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from operator import attrgetter
 
 import polars as pl
 
 from gen.datasets.samples import Dataset
-from gen.schema import BudgetRule, StudyConfig, TrainingConfig
+from gen.schema import (
+    BudgetRule,
+    EvaluationConfig,
+    ModelConfig,
+    ModelKind,
+    PromptSet,
+    StudyConfig,
+    TrainingConfig,
+)
 from gen.training.schedule import total_steps
 from splits.errors import UserError, unknown
 from splits.settings import SETTINGS
@@ -18,6 +26,7 @@ from splits.settings import SETTINGS
 MIN_CLASSES = 5
 """what comparing domains by their class means needs"""
 CAPTIONS = ("caption", "caption_aligned")
+NAME = r"\w[\w.-]*"
 
 
 def check_study(config: StudyConfig) -> None:
@@ -40,7 +49,7 @@ def check_study(config: StudyConfig) -> None:
             raise UserError(
                 f"key `{key}` is {values}", expected="one or more values, each once", where=where
             )
-    if not re.fullmatch(r"\w[\w.-]*", config.name):
+    if not re.fullmatch(NAME, config.name):
         raise UserError(
             f"key `name` is {config.name!r}",
             expected="letters, digits, `_`, `.` and `-`",
@@ -55,8 +64,59 @@ def check_study(config: StudyConfig) -> None:
             expected="rule fixed_total, of the study (budget.rule) or of a variant",
             where=where,
         )
+    for name in config.pretrained:
+        if not re.fullmatch(NAME, name):
+            raise UserError(
+                f"`{name}` in `pretrained` is no name",
+                expected="letters, digits, `_`, `.` and `-`",
+                where=where,
+            )
+    _check_evaluation(config.evaluation, where)
     _check_ranges(config.training, where)
     _check_parts(config.training, where)
+
+
+def _check_evaluation(evaluation: EvaluationConfig, where: str) -> None:
+    """Prompt sets, and what probes are trained on."""
+    names = [prompt_set.name for prompt_set in evaluation.prompts]
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            f"key `evaluation.prompts` is [{', '.join(names)}]",
+            expected="one or more prompt sets, each once",
+            where=where,
+        )
+    shots = list(evaluation.shots)
+    if not shots or shots[0] < 1 or any(a >= b for a, b in pairwise(shots)):
+        raise UserError(
+            f"key `evaluation.shots` is {shots}",
+            expected="one or more positive numbers, each larger than the one before",
+            where=where,
+        )
+    for key, least in (("probe_images", 3), ("probe_seeds", 1)):
+        if (value := getattr(evaluation, key)) < least:
+            raise UserError(
+                f"key `evaluation.{key}` is {value}", expected=f"at least {least}", where=where
+            )
+
+
+def check_prompts(config: StudyConfig, model: ModelConfig) -> None:
+    """Refuse prompts in words that the study's models will not know.
+
+    Raises:
+        UserError: CLIP's own templates stand beside a vocabulary cut to the dataset's captions.
+    """
+    prompt_sets = config.evaluation.prompts
+    whole = config.base or config.training.stream.shards
+    if PromptSet.openai not in prompt_sets or model.kind is not ModelKind.clip or whole:
+        return
+    others = [other.name for other in prompt_sets if other is not PromptSet.openai]
+    raise UserError(
+        "prompt set `openai` needs CLIP's whole vocabulary, and the models have the words of their "
+        "captions only",
+        expected="a study with a base or a stream, whose models have it",
+        where=f"study {config.name}, key `evaluation.prompts`",
+        fix=f"evaluation.prompts=[{', '.join(others or [PromptSet.domain_free.name])}]",
+    )
 
 
 def _check_parts(training: TrainingConfig, where: str) -> None:

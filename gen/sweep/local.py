@@ -68,9 +68,10 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
 
 def _watch(study: Study, workers: list[subprocess.Popen]) -> None:
     """Show progress until every worker has ended."""
-    per_run = total_samples(study.config.training)
+    trained = [run for run in study.runs if run.pretrained is None]
+    total = total_samples(study.config.training) * len(trained)
     done = sum(samples_done(run) for run in study.runs)
-    with progress(per_run * len(study.runs), "training", "pairs", done=done) as bar:
+    with progress(total, "training", "pairs", done=done) as bar:
         while any(worker.poll() is None for worker in workers):
             time.sleep(POLL_SECONDS)
             done = sum(samples_done(run) for run in study.runs)

@@ -10,6 +10,15 @@ from gen.sweep.study import Study
 from gen.training.metrics_log import read_metrics
 from gen.training.schedule import total_samples
 
+COLUMNS = {
+    **dict.fromkeys(("samples", "base_samples"), pl.Int64),
+    "mixture_sha256": pl.String,
+    **dict.fromkeys(
+        ("progress", "loss", "loss_floor", "samples_per_second", "seconds"), pl.Float64
+    ),
+}
+"""types of what may be absent"""
+
 
 def run_state(run: Run) -> str:
     """`done`, `running` (held by a process), `failed`, `stopped` (begun), `damaged`, `waiting`."""
@@ -27,7 +36,9 @@ def run_state(run: Run) -> str:
 
 
 def samples_done(run: Run) -> int:
-    """Samples that a run has trained on, as far as its log tells."""
+    """Samples that a run has trained on, as far as its log tells; none of a pretrained model's."""
+    if run.pretrained is not None:
+        return 0
     if run.final_weights.is_file():
         return total_samples(run.training)
     rows = read_metrics(run.folder)
@@ -35,7 +46,7 @@ def samples_done(run: Run) -> int:
 
 
 def status_table(study: Study) -> pl.DataFrame:
-    """One row per run: state, mixture, progress, last loss, rate."""
+    """One row per run: state, mixture and progress (null if pretrained), last loss, rate."""
     rows = []
     for run in study.runs:
         metrics = read_metrics(run.folder)
@@ -44,17 +55,27 @@ def status_table(study: Study) -> pl.DataFrame:
             {
                 "run": run.name,
                 "state": run_state(run),
-                "samples": run.mixture.size,
-                "base_samples": run.mixture.base.samples if run.mixture.base else 0,
-                "mixture_sha256": run.mixture.sha256,
-                "progress": samples_done(run) / total_samples(run.training),
+                **_mixture_of(run),
                 "loss": last.get("loss"),
                 "loss_floor": last.get("loss_floor"),
                 "samples_per_second": last.get("samples_per_second"),
                 "seconds": None if run.is_damaged else _seconds(run),
             }
         )
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema_overrides=COLUMNS)
+
+
+def _mixture_of(run: Run) -> dict[str, str | int | float | None]:
+    """What a run is trained on, and how far."""
+    if run.pretrained is not None:
+        return dict.fromkeys(("samples", "base_samples", "mixture_sha256", "progress"))
+    mixture = run.mixture
+    return {
+        "samples": mixture.size,
+        "base_samples": mixture.base.samples if mixture.base else 0,
+        "mixture_sha256": mixture.sha256,
+        "progress": samples_done(run) / total_samples(run.training),
+    }
 
 
 def _seconds(run: Run) -> float:

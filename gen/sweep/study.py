@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -12,15 +13,25 @@ from omegaconf import OmegaConf
 from gen.config import load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
 from gen.models.checks import check_learner
-from gen.runs import Run, Target, identity, run_name
-from gen.schema import ModelConfig, StudyConfig
-from gen.sweep.checks import check_base, check_dataset, check_study, check_testable
+from gen.models.pretrained import source_sha256
+from gen.runs import Run, Target, identity, pretrained_identity, run_name
+from gen.schema import ModelConfig, ModelKind, StudyConfig
+from gen.sweep.checks import (
+    check_base,
+    check_dataset,
+    check_prompts,
+    check_study,
+    check_testable,
+)
 from gen.sweep.grid import draws_of, grid_of
 from splits.errors import UserError, unknown
 from splits.files import write_text
 from splits.mixture import Base, Mixture, build_mixture, load_mixture, manifest_of, save_mixture
 from splits.pool import build_pool
 from splits.settings import check_test_domain
+
+PRETRAINED = "pretrained-"
+"""begins the setting of a model that is there already"""
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class Study:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Names of all settings, variants among them, in the order of the grid."""
-        return tuple(dict.fromkeys(mixture.setting.name for mixture in self.mixtures.values()))
+        """Names of all settings, in the order of the grid; pretrained models stand last."""
+        return tuple(dict.fromkeys(run.setting for run in self.runs))
 
 
 def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -> Study:
@@ -72,6 +83,13 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     if base:
         check_base(base)
     check_learner(model, config.training, base is not None, dataset.pixels)
+    check_prompts(config, model)
+    if config.pretrained and model.kind is ModelKind.classifier:
+        raise UserError(
+            "pretrained models, which read prompts, stand in a study of classifiers",
+            expected="a study of models of kind clip or clippo",
+            where=f"study {config.name}, pretrained",
+        )
     draws = draws_of(config, dataset)
     for domain in config.test_domains:
         check_test_domain(dataset.world, domain)
@@ -79,6 +97,7 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     mixtures = _mixtures(config, dataset, base, draws)
     folder = runs / config.name
     planned = _runs(config, model, dataset.pixels, list(mixtures.values()), folder)
+    planned += _pretrained_runs(config, model, dataset.pixels, draws, folder)
     return Study(config, model, dataset, base, draws, folder, mixtures, planned)
 
 
@@ -168,6 +187,47 @@ def _runs(
         for seed in config.seeds:
             key = identity(model, config.training, seed, pixels, mixture)
             name = run_name(setting, list(served), seed, key)
-            run = Run(folder / name, setting, served, model, config.training, seed, pixels)
+            run = Run(
+                folder=folder / name,
+                setting=setting,
+                held_out={target: m.held_out for target, m in served.items()},
+                mixtures=served,
+                model=model,
+                training=config.training,
+                seed=seed,
+                pixels=pixels,
+                evaluation=config.evaluation,
+            )
             runs.append(run)
+    return tuple(runs)
+
+
+def _pretrained_runs(
+    config: StudyConfig,
+    model: ModelConfig,
+    pixels: int,
+    draws: Sequence[tuple[str, ...]],
+    folder: Path,
+) -> tuple[Run, ...]:
+    """A run per model that is there already; each serves every test domain and draw."""
+    grid = product(config.test_domains, enumerate(draws))
+    held_out = {Target(domain, draw): classes for domain, (draw, classes) in grid}
+    runs = []
+    for name, source in config.pretrained.items():
+        setting = f"{PRETRAINED}{name}"
+        digest = source_sha256(source, where=f"study {config.name}, pretrained.{name}")
+        run = Run(
+            folder=folder / run_name(setting, [], 0, pretrained_identity(digest)),
+            setting=setting,
+            held_out=held_out,
+            mixtures={},
+            model=model,
+            training=config.training,
+            seed=0,
+            pixels=pixels,
+            evaluation=config.evaluation,
+            pretrained=source,
+            source_sha256=digest,
+        )
+        runs.append(run)
     return tuple(runs)

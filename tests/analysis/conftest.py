@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planting import COMMAND, DRAWS, PlantedStudy, write_study
+from planting import COMMAND, DRAWS, EVERYTHING, PlantedStudy, write_study
 
 from analysis.report.page import write_report
 from analysis.report.study import load_results
@@ -43,6 +43,18 @@ def replicated_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
 def replicated_study(replicated_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
     """A copy of it, to be changed."""
     return _copied(replicated_source, tmp_path / "replicated")
+
+
+@pytest.fixture(scope="session")
+def rich_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
+    """All that a study may ask for: prompt sets, milestones, probes, a pretrained model."""
+    return write_study(tmp_path_factory.mktemp("rich") / "planted", **EVERYTHING)
+
+
+@pytest.fixture
+def rich_study(rich_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
+    """A copy of it, to be changed."""
+    return _copied(rich_source, tmp_path / "rich")
 
 
 def _copied(study: PlantedStudy, folder: Path) -> PlantedStudy:

@@ -6,38 +6,48 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+from omegaconf import OmegaConf
+from planted_tables import (
+    CLASSES,
+    DOMAINS,
+    ELSEWHERE,
+    FINAL_SAMPLES,
+    PER_CELL,
+    PLANTED,
+    TEST_DOMAINS,
+    cells_of,
+    evaluation_of,
+    planted_setting,
+    predictions_of,
+    probes_of,
+    similarity_of,
+)
 
 from analysis.report.study import PlannedRun, StudyPlan
-from gen.evaluation.score import score
-from gen.runs import Target
+from gen.runs import Target, run_name, sha256_of
 
-DOMAINS = ("real", "clipart", "infograph", "painting", "quickdraw", "sketch")
-CLASSES = tuple(f"class {number:02d}" for number in range(12))
 HELD_OUT = ("class 03", "class 07", "class 11")
 DRAWS = (HELD_OUT, ("class 02", "class 06", "class 10"), ("class 01", "class 05", "class 09"))
-TEST_DOMAINS = ("quickdraw", "clipart")
-PER_CELL = {"test": 10, "test_unseen_drawing": 5}
-SITES = ("stem", "layer1", "layer2", "layer3", "layer4", "embedding")
+SETTINGS = tuple(name for name in PLANTED if name != "pretrained")
+PROMPTS = ("domain_free", "single", "ensemble", "domain")
+MILESTONES = (800, 6400, 25600)
 TRAIN_PER_CELL = 40
 FINISHED = 1_760_003_600
 COMMAND = "clipgen report planted 'note=<b>&'"
-
-PLANTED = {
-    "natural_only": {"quickdraw": 1, "clipart": 3},
-    "leave_out_domain": {"quickdraw": 4, "clipart": 3},
-    "cg_low_diversity": {"quickdraw": 2, "clipart": 5},
-    "cg_high_diversity": {"quickdraw": 5, "clipart": 7},
-    "upper_bound_low": {"quickdraw": 7, "clipart": 8},
-    "upper_bound_high": {"quickdraw": 8, "clipart": 9},
+RESULTS_KEY = "e" * 64
+EVERYTHING = {
+    "prompts": PROMPTS,
+    "milestones": MILESTONES,
+    "probes": True,
+    "retrieval": True,
+    "pretrained": ("ViT-B-32",),
 }
-GAIN_OF_DRAW = {"leave_out_domain": (0, 1, 2)}
-GAIN_OF_SEED = {"cg_high_diversity": (0, 1)}
-ELSEWHERE = 8
+"""all that a study may ask for: `write_study(folder, **EVERYTHING)`"""
+MANY_RUNS = {"draws": DRAWS, "seeds": (0, 1, 2, 3)}
+"""a grid of 124 runs: `write_study(folder, **MANY_RUNS)`"""
 
 
 @dataclass(frozen=True)
@@ -62,54 +72,84 @@ def write_study(
     folder: Path,
     draws: Sequence[tuple[str, ...]] = (HELD_OUT,),
     seeds: Sequence[int] = (0,),
-    settings: Sequence[str] = tuple(PLANTED),
+    settings: Sequence[str] = SETTINGS,
+    *,
+    prompts: Sequence[str] = PROMPTS[:1],
+    milestones: Sequence[int] = (),
+    probes: bool = False,
+    retrieval: bool = False,
+    pretrained: Sequence[str] = (),
 ) -> PlantedStudy:
     """A finished study; of a variant the numbers are those of the setting that it varies.
 
     A variant named after a test domain does not apply to it.
+
+    Args:
+        folder: of the study.
+        draws, seeds, settings: its grid.
+        prompts: its prompt sets, the headline's first; `head` for a classifier.
+        milestones: samples seen of the weights that are kept on the way.
+        probes, retrieval: whether it has probes, and rows of retrieval.
+        pretrained: names of models that are only evaluated.
     """
-    runs = tuple(_planned_runs(settings, range(len(draws)), seeds))
+    runs = tuple(_planned_runs(settings, range(len(draws)), seeds, pretrained))
     tested = {domain: frozenset(CLASSES) for domain in DOMAINS}
     plan = StudyPlan(
         name="planted",
         dataset="icons-tiny",
         natural="real",
         test_domains=TEST_DOMAINS,
-        settings=tuple(settings),
+        settings=(*settings, *(f"pretrained-{name}" for name in pretrained)),
         seeds=tuple(seeds),
         draws=tuple(draws),
         classes=CLASSES,
         domains=DOMAINS,
         tests=dict.fromkeys(PER_CELL, tested),
         runs=runs,
+        prompts=tuple(prompts),
+        probes=probes,
+        samples_seen=FINAL_SAMPLES,
     )
     for run in runs:
         for target, name in run.mixtures.items():
-            _write_manifest(folder / "mixtures" / name, run.setting, target, plan)
-        _write_run(folder / run.name, run, plan)
-    return PlantedStudy(plan, folder, PLANTED)
+            if name:
+                _write_manifest(folder / "mixtures" / name, run.setting, target, plan)
+        _write_tables(folder / run.name, run, plan, milestones, retrieval)
+        _write_record(folder / run.name, run)
+    return PlantedStudy(plan, folder, {name: PLANTED[name] for name in SETTINGS})
 
 
 def _planned_runs(
-    settings: Sequence[str], draws: Sequence[int], seeds: Sequence[int]
+    settings: Sequence[str], draws: Sequence[int], seeds: Sequence[int], pretrained: Sequence[str]
 ) -> Iterator[PlannedRun]:
     for setting in settings:
         test_domains = [name for name in TEST_DOMAINS if name not in setting]
         targets = [Target(domain, draw) for domain in test_domains for draw in draws]
         for group in [targets] if setting == "natural_only" else [[target] for target in targets]:
-            draw = f".d{group[0].draw}" if group[0].draw else ""
-            place = "" if len(group) > 1 else f"-{group[0].test_domain}{draw}"
             mixtures = {
                 target: f"{setting}.{target.test_domain}" + f".d{target.draw}" * (target.draw > 0)
                 for target in group
             }
+            sha256 = _mixture_sha256(setting, group[0])
             for seed in seeds:
-                yield PlannedRun(f"{setting}{place}-s{seed}-0123456789ab", setting, seed, mixtures)
+                name = run_name(setting, group, seed, _config(setting, seed, sha256))
+                yield PlannedRun(name, setting, seed, mixtures, RESULTS_KEY, sha256)
+    targets = [Target(domain, draw) for domain in TEST_DOMAINS for draw in draws]
+    for model in pretrained:
+        setting = f"pretrained-{model}"
+        name = run_name(setting, targets, 0, _config(setting, 0, ""))
+        yield PlannedRun(name, setting, 0, dict.fromkeys(targets, ""), RESULTS_KEY)
 
 
-def planted_setting(setting: str) -> str:
-    """The setting whose numbers a variant has."""
-    return setting.partition("-")[0]
+def _mixture_sha256(setting: str, target: Target) -> str:
+    return sha256_of([setting] if setting == "natural_only" else [setting, *target])
+
+
+def _config(setting: str, seed: int, mixture_sha256: str) -> dict:
+    """What a planted run's config.yaml holds."""
+    training = {"samples_seen": FINAL_SAMPLES, "learning_rate": 7e-4, "epsilon": 1e-6}
+    of_run = {"setting": setting, "seed": seed, "mixture_sha256": mixture_sha256}
+    return {"training": training, **of_run}
 
 
 def exposed(
@@ -127,11 +167,13 @@ def exposed(
 
 def _write_manifest(folder: Path, setting: str, target: Target, plan: StudyPlan) -> None:
     test_domain, held_out = target.test_domain, plan.draws[target.draw]
-    counts = [
-        [TRAIN_PER_CELL * exposed(setting, test_domain, held_out, domain, name) for name in CLASSES]
-        for domain in DOMAINS
-    ]
-    shown = "" if setting == "natural_only" else f"{test_domain}{target.draw}"
+    shown = np.array(
+        [
+            [exposed(setting, test_domain, held_out, domain, name) for name in CLASSES]
+            for domain in DOMAINS
+        ]
+    )
+    counts = (TRAIN_PER_CELL * shown).tolist()
     size = int(np.sum(counts))
     manifest = {
         "setting": setting,
@@ -145,26 +187,38 @@ def _write_manifest(folder: Path, setting: str, target: Target, plan: StudyPlan)
         "budget": {"rule": "fixed_total", "seed": 0, "top_up": False, "size": size},
         "caption": "caption",
         "base": {"name": "pairs", "sha256": "b" * 64, "samples": 1200},
+        "exposure": shown.astype(float).tolist(),
+        "available": np.full(shown.shape, TRAIN_PER_CELL).tolist(),
         "requested": counts,
         "realised": counts,
         "size": size,
         "dataset_sha256": "d" * 64,
-        "sha256": f"{setting}{shown}".encode().hex().ljust(64, "0")[:64],
+        "sha256": _mixture_sha256(setting, target),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _write_run(folder: Path, run: PlannedRun, plan: StudyPlan) -> None:
+def _write_tables(
+    folder: Path, run: PlannedRun, plan: StudyPlan, milestones: Sequence[int], retrieval: bool
+) -> None:
     (folder / "analysis").mkdir(parents=True)
-    predictions = pl.DataFrame(list(_predictions(run, plan)))
+    predictions = predictions_of(run, plan, milestones)
     predictions.write_parquet(folder / "predictions.parquet")
-    draws = {draw: plan.draws[draw] for draw in run.draws}
-    score(predictions, draws, len(CLASSES)).write_parquet(folder / "evaluation.parquet")
-    _similarity(run).write_parquet(folder / "analysis" / "similarity.parquet")
+    evaluation = evaluation_of(predictions, run, plan, retrieval)
+    evaluation.write_parquet(folder / "evaluation.parquet")
+    cells_of(predictions, plan).write_parquet(folder / "cells.parquet")
+    similarity_of(run).write_parquet(folder / "analysis" / "similarity.parquet")
+    if plan.probes:
+        probes_of(run, plan).write_parquet(folder / "analysis" / "probes.parquet")
+    if not run.is_pretrained:
+        (folder / "metrics.jsonl").write_text("".join(_metrics(run)))
+
+
+def _metrics(run: PlannedRun) -> Iterator[str]:
     order = list(PLANTED).index(planted_setting(run.setting))
-    lines = [
-        {
+    for step in range(20, 401, 20):
+        line = {
             "step": step,
             "samples_seen": step * 256,
             "loss": 0.8 + 0.06 * order + (4 + 0.1 * order) * 0.99**step,
@@ -173,15 +227,16 @@ def _write_run(folder: Path, run: PlannedRun, plan: StudyPlan) -> None:
             "lr": 1e-3,
             "samples_per_second": 900.0,
         }
-        for step in range(20, 401, 20)
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        yield json.dumps(line) + "\n"
+
+
+def _write_record(folder: Path, run: PlannedRun) -> None:
+    """run.json, config.yaml and DONE."""
     record = {
         "run": run.name,
         "setting": run.setting,
         "test_domains": run.test_domains,
         "seed": run.seed,
-        "mixture_sha256": "0" * 64,
         "versions": {"torch": "2.11.0", "python": "3.12.1"},
         "git": "0123abc",
         "device": "cpu (2 threads)",
@@ -189,68 +244,15 @@ def _write_run(folder: Path, run: PlannedRun, plan: StudyPlan) -> None:
         "started": "2025-10-09T08:53:20Z",
         "resumed": [],
         "seconds": {"train": 100.0, "evaluate": 20.0, "analyze": 10.0},
-        "samples_seen": 102400,
-        "samples_per_second": 900.0,
+        "checkpoint": sha256_of(run.name),
     }
+    if run.is_pretrained:
+        record["seconds"] = {"evaluate": 20.0, "analyze": 10.0}
+    else:
+        record |= {"mixture_sha256": run.mixture_sha256, "samples_seen": FINAL_SAMPLES}
+        record |= {"samples_per_second": 900.0}
     (folder / "run.json").write_text(json.dumps(record))
-    (folder / "DONE").write_text("")
+    config = _config(run.setting, run.seed, run.mixture_sha256)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+    (folder / "DONE").write_text(run.results_key)
     os.utime(folder / "DONE", (FINISHED, FINISHED))
-
-
-def right_of_ten(run: PlannedRun, plan: StudyPlan, domain: str, name: str) -> int:
-    """Planted number of right answers in ten samples of a cell."""
-    for target in run.mixtures:
-        if domain == target.test_domain and name in plan.draws[target.draw]:
-            setting = planted_setting(run.setting)
-            gain = GAIN_OF_DRAW.get(setting, (0, 0, 0))[target.draw]
-            return PLANTED[setting][domain] + gain + GAIN_OF_SEED.get(setting, (0, 0))[run.seed]
-    return ELSEWHERE
-
-
-def _predictions(run: PlannedRun, plan: StudyPlan) -> Iterator[dict]:
-    for split, count in PER_CELL.items():
-        for domain in DOMAINS:
-            for label, name in enumerate(CLASSES):
-                right = right_of_ten(run, plan, domain, name) * count // 10
-                for number in range(count):
-                    wrong = [(label + shift) % len(CLASSES) for shift in range(1, 6)]
-                    top5 = [label, *wrong[:4]] if number < right else wrong
-                    yield {
-                        "id": f"{split}_{domain}_{label}_{number:05d}",
-                        "split": split,
-                        "domain": domain,
-                        "class_name": name,
-                        "label": label,
-                        "top5": top5,
-                        "scores": [0.5, 0.4, 0.3, 0.2, 0.1],
-                        "checkpoint": "c" * 64,
-                    }
-
-
-def _similarity(run: PlannedRun) -> pl.DataFrame:
-    diverse = planted_setting(run.setting) in (
-        "leave_out_domain",
-        "cg_high_diversity",
-        "upper_bound_high",
-    )
-    rows = []
-    for depth, site in enumerate(SITES):
-        for a, b in combinations(DOMAINS, 2):
-            outlier = {a, b} & set(run.test_domains)
-            value = 0.2 + 0.1 * depth + 0.05 * diverse - 0.15 * bool(outlier)
-            rows.append(
-                {
-                    "site": site,
-                    "depth": depth,
-                    "domain_a": a,
-                    "domain_b": b,
-                    "measure": "cka",
-                    "value": value,
-                    "lo": value - 0.08,
-                    "hi": value + 0.08,
-                    "n": len(CLASSES),
-                    "chance": 0.0,
-                    "ceiling": 0.9 - 0.05 * bool(outlier),
-                }
-            )
-    return pl.DataFrame(rows)

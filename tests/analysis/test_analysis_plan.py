@@ -77,16 +77,22 @@ def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
             dataset_sha256=dataset.sha256,
         )
         mixtures[name, draw] = build_mixture(pool, recipe)
-    config = StudyConfig(name="s", dataset="pictures", test_domains=["sketch"], seeds=[0])
+    config = StudyConfig(
+        name="s",
+        dataset="pictures",
+        test_domains=["sketch"],
+        training=TrainingConfig(samples_seen=100, batch_size=8),
+    )
     runs = tuple(
         Run(
-            tmp_path / name,
-            name,
-            {Target("sketch", draw): mixtures[name, draw] for draw in draws},
-            ModelConfig(),
-            TrainingConfig(),
-            0,
-            32,
+            folder=tmp_path / name,
+            setting=name,
+            held_out={Target("sketch", draw): DRAWS[draw] for draw in draws},
+            mixtures={Target("sketch", draw): mixtures[name, draw] for draw in draws},
+            model=ModelConfig(),
+            training=TrainingConfig(),
+            seed=0,
+            pixels=32,
         )
         for name, draws in (("natural_only", (0, 1)), ("cg_low_diversity", (1,)))
     )
@@ -103,6 +109,7 @@ def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
     )
     plan = plan_of(study)
     assert plan.draws == DRAWS
+    assert (plan.prompts[0], plan.probes, plan.samples_seen) == ("domain_free", False, 104)
     assert plan.settings == ("natural_only", "cg_low_diversity")
     assert plan.runs[0].mixtures == {
         Target("sketch", 0): "natural_only.sketch",

@@ -12,6 +12,7 @@ from analysis.sites import image_sites, reading
 from gen.config import load_config
 from gen.evaluation import embed
 from gen.models.clip import build_clip, normalise
+from gen.models.trained import Learner
 from gen.models.vocabulary import build_vocabulary
 
 DOMAINS, CLASSES = ("sketch", "real"), ("cat", "dog", "fox")
@@ -38,7 +39,7 @@ def samples():
 def test_streamed_means_are_those_computed_at_once(model, monkeypatch):
     table, images = samples()
     monkeypatch.setattr(embed, "BATCH", 5)  # cells stand in several batches
-    found = cell_means(model, images, table, DOMAINS, CLASSES, CPU)
+    found = cell_means(Learner(model, None), images, table, DOMAINS, CLASSES, CPU)
     whole: dict[str, torch.Tensor] = {}
     with torch.inference_mode(), reading(image_sites(model), whole.__setitem__):
         model.encode_image(normalise(torch.from_numpy(images).permute(0, 3, 1, 2)))

@@ -1,16 +1,19 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
+from planting import write_study
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
 from analysis.report.contrasts import CONTRASTS, contrasts
 from analysis.report.figures import svg_text
-from analysis.report.page import write_report
+from analysis.report.page import named_charts, named_tables, write_report
+from analysis.report.rendering import script_hash
+from analysis.report.section import Chart, Section, Table
 from analysis.report.study import load_results
 from analysis.report.summary import banner_lines, is_complete, overview, summary_lines
 from splits.files import write_text
@@ -129,6 +132,7 @@ def test_truncated_pieces_are_named_and_the_rest_renders(planted_study, tmp_path
     pieces = [
         "predictions.parquet",
         "evaluation.parquet",
+        "cells.parquet",
         "analysis/similarity.parquet",
         "run.json",
     ]
@@ -155,25 +159,8 @@ def test_a_table_without_its_columns_is_a_problem_not_a_crash(planted_study):
     assert f"{name}/evaluation.parquet cannot be read" in problem
 
 
-def test_failed_begun_and_outdated_runs_do_not_count_as_finished(planted_study):
-    plan, folder = planted_study.plan, planted_study.folder
-    first, second = plan.runs[1].name, plan.runs[2].name
-    (folder / first / "DONE").unlink()
-    (folder / first / "FAILED").touch()
-    (folder / second / "DONE").unlink()
-    (folder / plan.runs[3].name / "DONE").write_text("key of an earlier code")
-    outdated = replace(plan.runs[3], results_key="key of this code")
-    results = load_results(replace(plan, runs=(*plan.runs[:3], outdated)), folder)
-    assert results.runs["state"].to_list() == ["done", "failed", "running", "running"]
-    assert results.evaluation["run"].unique().to_list() == [plan.runs[0].name]
-
-
-def test_seeds_are_shown_one_by_one_and_averaged_per_sample_in_contrasts(planted_study):
-    plan, folder = planted_study.plan, planted_study.folder
-    again = tuple(replace(run, name=f"{run.name}-again", seed=1) for run in plan.runs)
-    for run, copy in zip(plan.runs, again, strict=True):
-        shutil.copytree(folder / run.name, folder / copy.name)
-    results = load_results(replace(plan, seeds=(0, 1), runs=(*plan.runs, *again)), folder)
+def test_seeds_are_shown_one_by_one_and_averaged_per_sample_in_contrasts(planted_study, tmp_path):
+    results = load(write_study(tmp_path / "twice", seeds=(0, 2)))  # planted equal
     assert tables.headline(results).height == 2 * tables.headline(load(planted_study)).height
     twice, once = contrasts(results), contrasts(load(planted_study))
     of_seeds = ["seeds", "seed_smallest", "seed_largest", "seed_sd"]
@@ -204,13 +191,34 @@ def test_an_empty_folder_gives_a_report_in_which_all_is_missing(planted_study, t
 # ---------------------------------------------------------------------------- the page
 
 
-def test_two_writes_give_equal_bytes(planted_study, planted_report, tmp_path):
-    write_report(load(planted_study), tmp_path / "again", "clipgen report planted 'note=<b>&'")
-    files = sorted(path for path in planted_report.rglob("*") if path.is_file())
-    assert len(files) == 2 + 7 + 6  # pages, tables, figures; no temporary file is left
-    for path in files:
-        again = tmp_path / "again" / path.relative_to(planted_report)
-        assert again.read_bytes() == path.read_bytes()
+def files_below(folder):
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_writes_give_equal_bytes_and_delete_what_was_there_before(
+    planted_study, planted_report, tmp_path
+):
+    folder = tmp_path / "again"
+    for name in ("tables/old.csv", "figures/old.svg", "splits/old.html", "kept.html"):
+        write_text(folder / name, "old")
+    write_report(load(planted_study), folder, "clipgen report planted 'note=<b>&'")
+    first, again = files_below(planted_report), files_below(folder)
+    assert again.keys() == first.keys() | {"kept.html"}
+    assert {"index.html", "report.md", "tables/headline.csv", "figures/training.svg"} < first.keys()
+    differing = [n for n, path in first.items() if path.read_bytes() != again[n].read_bytes()]
+    assert differing == []
+
+
+def test_two_tables_of_one_name_and_a_chart_without_table_are_refused():
+    frame = pl.DataFrame({"a": [1]})
+    twice = [Section("one", (Table("name", frame), Table("name", frame.clone())))]
+    with pytest.raises(ValueError, match="two different tables have the name name"):
+        named_tables(twice)
+    with pytest.raises(ValueError, match="chart c shows nowhere"):
+        named_charts([Section("one", (Chart("c", None, "nowhere", "c", ""),))])
+    chart = Chart("c", None, "name", "c", "")
+    with pytest.raises(ValueError, match="two charts have the name c"):
+        named_charts([Section("one", (Table("name", frame), chart, chart))])
 
 
 @pytest.fixture
@@ -222,15 +230,35 @@ def test_the_page_asks_nobody_for_anything(page):
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
     assert not re.search(r"""url\(\s*["']?\s*(https?:)?//""", page)
     assert "@import" not in page
-    assert "<script" not in page
+
+
+def test_the_only_script_is_the_one_that_the_policy_allows(page):
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy.endswith(f"script-src {script_hash(script)}")
+    assert "default-src 'none'" in policy
 
 
 def test_the_page_is_semantic(page):
     assert page.count("<h1>") == 1
-    assert page.count("<table") == page.count("<caption>") == 9
-    assert page.count("<svg") == page.count('<svg role="img" aria-label="') == 6
+    assert (
+        page.count("<table")
+        == page.count("<caption>")
+        == page.count('role="group" aria-label="Table')
+    )
+    assert page.count("<svg") == page.count('<svg role="img" aria-label="') > 5
+    assert "<th>" not in page  # every head has its scope
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_every_figure_and_table_links_to_its_files(page):
+    for figure in re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL):
+        assert re.search(r'href="figures/[^"]+\.svg"', figure)
+        assert re.search(r'href="tables/[^"]+\.csv"', figure)
+        assert "made with <code>clipgen report" in figure
+    captions = re.findall(r"<caption>.*?</caption>", page, flags=re.DOTALL)
+    assert all(re.search(r'href="tables/[^"]+\.csv"', caption) for caption in captions)
 
 
 def test_what_comes_from_outside_is_escaped(page):
@@ -238,10 +266,26 @@ def test_what_comes_from_outside_is_escaped(page):
     assert "<b>&" not in page
 
 
-def test_every_link_of_the_page_leads_to_a_file(page, planted_report):
-    links = re.findall(r'<a href="([^"]+)"', page)
-    assert len(links) == 1 + 7 + 6
-    assert all((planted_report / link).is_file() for link in links)
+def test_every_link_leads_to_a_file_or_a_part_of_the_page(planted_report):
+    pages = [planted_report / "index.html", *(planted_report / "splits").glob("*.html")]
+    assert len(pages) == 1 + 12
+    for path in pages:
+        page = path.read_text(encoding="utf-8")
+        links = re.findall(r'<a [^>]*?href="([^"]+)"', page)
+        assert links
+        for link in links:
+            if link.startswith("#"):
+                assert f'id="{link[1:]}"' in page
+            else:
+                assert (path.parent / unquote(link)).is_file()
+
+
+def test_the_text_holds_every_section_and_table_of_the_page(page, planted_report):
+    text = (planted_report / "report.md").read_text(encoding="utf-8")
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == ["Findings", *titles]
+    lines = [line for line in text.splitlines() if line.startswith("| ---")]
+    assert len(lines) == page.count("<table")
 
 
 def test_a_figure_keeps_its_text_and_prefixes_its_ids(planted_study):

@@ -17,7 +17,9 @@ from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
 from analysis.report.comparison_views import contrasts_view, over_draws_view, spread_view
 from analysis.report.contrasts import contrasts, over_draws
-from analysis.report.page import write_report
+from analysis.report.page import named_tables, write_report
+from analysis.report.section import Chart, Links, Table, Text
+from analysis.report.sections import accuracy_section, difference_section, exposure_section
 from analysis.report.spread import accuracy_spread, t_interval
 from analysis.report.study import load_results
 from analysis.report.summary import banner_lines, caveat, overview, setting_label, summary_lines
@@ -46,6 +48,11 @@ def differences(results):
 def only(table, **keys):
     (row,) = table.filter(**keys).iter_rows(named=True)
     return row
+
+
+def words_of(page):
+    """A page without its figures, style and script."""
+    return re.sub(r"<(svg|style|script).*?</\1>", "", page, flags=re.DOTALL)
 
 
 def text_of(figure):
@@ -168,7 +175,7 @@ def test_sentences_tell_gains_over_draws_and_what_varies(results, differences):
 
 
 def test_a_missing_draw_is_named_and_the_others_stand(replicated_study):
-    for folder in replicated_study.folder.glob("leave_out_domain-quickdraw.d1-*"):
+    for folder in replicated_study.folder.glob("leave_out_domain-quickdraw-d1-*"):
         shutil.rmtree(folder)
     results = load(replicated_study)
     assert banner_lines(results)[0] == "62 runs expected: 60 finished, 2 missing, 0 failed."
@@ -186,32 +193,34 @@ def test_a_missing_draw_is_named_and_the_others_stand(replicated_study):
     assert cells[-1] == "needs 3 draws"
     text = "\n".join(summary_lines(results))
     assert "+40.0 points in the mean of 2 draws, too few for an interval over draws" in text
-    assert "missing: draw 1, not finished: leave_out_domain-quickdraw.d1-s0" in text
+    assert "missing: draw 1, not finished: leave_out_domain-quickdraw-d1-s0" in text
     assert contrasts_view(differences, "test").rows[1][4:] == [MISSING] * 6 + [MISSING]
 
 
 def test_the_figure_has_a_marker_per_draw_and_says_what_is_missing(replicated_study):
-    shutil.rmtree(next(replicated_study.folder.glob("cg_high_diversity-clipart.d2-s1*")))
+    shutil.rmtree(next(replicated_study.folder.glob("cg_high_diversity-clipart-d2-s1*")))
     texts = text_of(headline_figure(tables.headline(load(replicated_study))))
     assert [f"draw {n}, 95 % interval" in texts for n in range(4)] == [True, True, True, False]
     assert "74\xa0%\n(1 missing)" in texts  # 70, 80, 70, 80 and 70
 
 
-def test_the_page_of_several_draws_says_which_draw_a_figure_shows(replicated_source, tmp_path):
-    results = load(replicated_source)
-    (tmp_path / "splits").mkdir()
-    for name in results.mixtures:
-        (tmp_path / "splits" / f"{name}.html").touch()
-    page = write_report(results, tmp_path / "report", "clipgen report planted").read_text()
-    assert '<a href="../splits/index.html">36 mixtures</a>' in page
-    assert "Draw 0 of held-out classes, the first of 3." in page
+def test_sections_of_several_draws_say_which_draw_they_show(results, differences):
+    exposure = exposure_section(results, list(results.mixtures))
+    (links,) = (part for part in exposure.parts if isinstance(part, Links))
+    assert links.pages == {"36 mixtures": "../splits/index.html"}
+    charts = [part for part in exposure.parts if isinstance(part, Chart)]
+    assert all("Draw 0 of held-out classes, the first of 3." in chart.note for chart in charts)
+    headline = tables.headline(results)
+    accuracy = accuracy_section(results, Table("headline", headline, headline_view(headline)), {})
+    texts = [part.text for part in accuracy.parts if isinstance(part, Text)]
     for draw, held_out in enumerate(DRAWS):
-        assert f"Held-out classes of draw {draw} (3): {', '.join(held_out)}." in page
-    assert "95 % interval over draws" in page
-    assert "natural only (all draws, seed 1)" in page
-    assert "CG low diversity (draw 2, seed 0)" in page
-    names = {path.name for path in (tmp_path / "report" / "tables").iterdir()}
-    assert {"contrasts_over_draws.csv", "accuracy_spread.csv"} < names
+        assert f"Held-out classes of draw {draw} (3): {', '.join(held_out)}." in texts
+    everywhere = next(part for part in accuracy.parts if getattr(part, "name", "") == "all_domains")
+    labels = [row[0] for row in everywhere.view.rows]
+    assert "natural only (all draws, seed 1)" in labels
+    assert "CG low diversity (draw 2, seed 0)" in labels
+    named = named_tables([accuracy, difference_section(results, differences)])
+    assert {"contrasts_over_draws", "accuracy_spread"} < named.keys()
 
 
 # ---------------------------------------------------------------------------- one draw
@@ -219,7 +228,7 @@ def test_the_page_of_several_draws_says_which_draw_a_figure_shows(replicated_sou
 
 def test_one_draw_and_seed_leave_no_trace_of_replication(planted_report):
     page = (planted_report / "index.html").read_text(encoding="utf-8")
-    words = re.sub(r"<(svg|style).*?</\1>", "", page, flags=re.DOTALL)
+    words = words_of(page)
     assert "Intervals are 95 % and cover the test samples only: one seed, one draw of 3" in words
     assert "Held-out classes (3): class 03, class 07, class 11." in words
     assert "Dashed, with band: upper bounds, which saw these classes in this domain." in words
@@ -253,7 +262,7 @@ def test_a_pair_that_does_not_apply_is_nowhere_and_not_missing(varied, tmp_path)
     assert asked.unique().to_list() == ["quickdraw"]
     assert contrasts(results).is_empty()
     page = write_report(results, tmp_path / "report", "clipgen report planted").read_text()
-    assert MISSING not in page.replace("0 missing", "").replace("td.missing", "")
+    assert MISSING not in words_of(page).replace("0 missing", "")
     assert "This study has no pair of settings that compares diversity." in page
 
 
@@ -298,7 +307,7 @@ def test_a_split_that_the_dataset_lacks_is_not_missing(planted_study, tmp_path):
     results = load_results(replace(planted_study.plan, tests=tests), planted_study.folder)
     assert tables.headline(results)["split"].unique().to_list() == ["test"]
     page = write_report(results, tmp_path / "report", "clipgen report planted").read_text()
-    words = re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL)
+    words = words_of(page)
     assert "unseen drawing" not in words
     assert "never shows" not in words
     assert words.count("missing") == 1  # "0 missing"

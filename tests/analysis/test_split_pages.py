@@ -303,7 +303,7 @@ def test_pages_ask_nobody_for_anything_and_escape_names(study):
         page = path.read_text(encoding="utf-8")
         addresses = re.findall(r"""\S*https?://[^"'\s]*""", page)
         assert all(address.startswith("xmlns") for address in addresses)
-        assert "<script" not in page
+        assert page.count("<script") == 1  # the one that sorts tables
         assert "<dog>" not in page
         assert "{{" not in page
         ids = re.findall(r'\bid="([^"]+)"', page)

@@ -112,7 +112,7 @@ def test_every_kind_of_model_goes_the_whole_way(
 @pytest.mark.slow
 def test_a_clippo_goes_the_whole_way(workplace: Workplace) -> None:
     (workplace.folder / "data").unlink()
-    workplace.clipgen("dataset", "build", "icons-debug", "pixels=64", "train=4", "--workers", "1")
+    workplace.clipgen("dataset", "build", "icons-debug", "pixels=80", "train=4", "--workers", "1")
     workplace.clipgen(
         *("run", "debug", "settings=[natural_only]", "model=clippo-tiny", "name=other"),
         *("training.samples_seen=640", "training.learning_rate=3e-4", "training.warmup=0.2"),

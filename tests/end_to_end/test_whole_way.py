@@ -128,7 +128,7 @@ def test_an_evaluation_broken_off_leaves_a_run_that_is_not_done(
     run = study.runs[0]
     assert run.done
     assert run.evaluated
-    monkeypatch.setattr(stages, "load_trained", lambda run, dataset: 1 / 0)
+    monkeypatch.setattr(stages, "evaluation_tables", lambda run, dataset, device: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         stages.evaluate_run(run, study.dataset)
     assert not run.done

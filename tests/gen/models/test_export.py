@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from gen.config import load_config
 from gen.datasets.captions import prompts
 from gen.models.clip import build_clip, normalise
-from gen.models.export import export_clip
+from gen.models.clippo import build_clippo
+from gen.models.export import export_clip, export_clippo, load_clippo
+from gen.models.rendering import Renderer
 from gen.models.vocabulary import build_vocabulary
 from gen.schema import CaptionStyle
 from splits.errors import UserError
@@ -115,3 +117,34 @@ def test_only_a_clip_can_be_exported(tmp_path):
     config = load_config("models", "classifier-rn-tiny")
     with pytest.raises(UserError, match="kind classifier"):
         export_clip(None, config, VOCABULARY, PIXELS, tmp_path)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_exported_clippo_is_opened_as_it_was(bias, tmp_path):
+    config = load_config("models", "clippo-tiny")
+    ours = build_clippo(config, 64, 0, bias=bias).eval()
+    export_clippo(ours, config, 64, tmp_path)
+    learner = load_clippo(tmp_path)
+    images, texts = torch.randn(3, 3, 64, 64), ["cat", "image of a cat"]
+    with torch.inference_mode():
+        assert torch.equal(learner.model.encode_image(images), ours.encode_image(images))
+        drawn = Renderer(64, config.font).encode(texts)
+        found = learner.model.encode_text(learner.texts.encode(texts))
+        assert torch.equal(found, ours.encode_text(drawn))
+    assert (learner.model.logit_bias is None) != bias
+    assert "load_clippo" in (tmp_path / "README.md").read_text()
+
+
+def test_a_font_goes_with_its_model(tmp_path):
+    font = tmp_path / "mine.hex"
+    font.write_text("0041:" + "FF" * 16 + "\n")
+    config = load_config("models", "clippo-tiny", [f"font={font}"])
+    export_clippo(build_clippo(config, 64, 0, bias=False), config, 64, tmp_path / "model")
+    drawn = Renderer(64, str(font)).encode(["a"])
+    font.unlink()
+    assert torch.equal(load_clippo(tmp_path / "model").texts.encode(["a"]), drawn)
+
+
+def test_a_folder_without_a_clippo_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="holds no exported CLIPPO"):
+        load_clippo(tmp_path)

@@ -15,6 +15,7 @@ from gen.config import CONFIGS, load_config
 from gen.models.checks import check_learner
 from gen.models.trained import build_learner, load_trained, run_vocabulary
 from gen.models.vocabulary import FULL_CONTEXT, FULL_SIZE, Vocabulary
+from gen.runs import file_sha256
 from gen.schema import (
     CaptionStyle,
     ModelConfig,
@@ -34,7 +35,12 @@ def dataset(pixels=32):
     captions = [f"a {name}, image" for name in CLASSES]
     table = pl.DataFrame({"caption": captions, "caption_aligned": captions})
     return SimpleNamespace(
-        samples=table, classes=CLASSES, pixels=pixels, caption_style=CaptionStyle.short
+        samples=table,
+        classes=CLASSES,
+        domains=("real",),
+        pixels=pixels,
+        caption_style=CaptionStyle.short,
+        manifest={"config": {}},
     )
 
 
@@ -44,6 +50,7 @@ def run(name, base=None, shards=(), objective=Objective.infonce, seed=0, weights
         model=load_config("models", name),
         training=TrainingConfig(samples_seen=100, objective=objective, stream=stream),
         mixture=SimpleNamespace(base=base),
+        pretrained=None,
         seed=seed,
         final_weights=weights,
     )
@@ -98,6 +105,17 @@ def test_trained_weights_come_back(name, tmp_path):
     loaded = load_trained(run(name, seed=0, weights=path), dataset()).model
     expected = trained.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in loaded.state_dict().items())
+
+
+def test_a_milestones_weights_come_back_and_are_named_by_their_hash(tmp_path):
+    final, milestone = tmp_path / "final.safetensors", tmp_path / "milestone.safetensors"
+    kept = build_learner(run("rn-tiny", seed=5), dataset()).model
+    save_weights(milestone, kept)
+    save_weights(final, build_learner(run("rn-tiny", seed=6), dataset()).model)
+    loaded = load_trained(run("rn-tiny", weights=final), dataset(), milestone)
+    assert torch.equal(loaded.model.state_dict()["text_projection"], kept.text_projection)
+    assert loaded.checkpoint == file_sha256(milestone)
+    assert loaded.pixels == 32
 
 
 def test_damaged_weights_and_those_of_another_model_are_errors(tmp_path):

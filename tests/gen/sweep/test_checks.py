@@ -8,7 +8,14 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from gen.sweep.checks import check_base, check_dataset, check_testable
+from gen.config import load_config
+from gen.sweep.checks import (
+    check_base,
+    check_dataset,
+    check_prompts,
+    check_study,
+    check_testable,
+)
 from splits.errors import UserError
 
 ROWS = [("sketch", "axe"), ("sketch", "bed"), ("clipart", "axe"), ("clipart", "cat")]
@@ -46,3 +53,46 @@ def test_a_base_is_no_dataset_to_test_and_a_dataset_is_no_base():
     with pytest.raises(UserError, match="and is no base"):
         check_base(DATASET)
     check_base(base)
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("prompts=[]", r"`evaluation\.prompts` is \[\]"),
+        ("prompts=[single,single]", r"`evaluation\.prompts` is \[single, single\]"),
+        ("shots=[]", r"`evaluation\.shots` is \[\]"),
+        ("shots=[0,1]", r"`evaluation\.shots` is \[0, 1\]"),
+        ("shots=[2,2]", r"`evaluation\.shots` is \[2, 2\]"),
+        ("shots=[4,2]", r"`evaluation\.shots` is \[4, 2\]"),
+        ("probe_images=2", r"`evaluation\.probe_images` is 2"),
+        ("probe_seeds=0", r"`evaluation\.probe_seeds` is 0"),
+    ],
+)
+def test_an_evaluation_that_asks_for_nothing_sensible_is_refused(override, found):
+    check_study(load_config("studies", "debug"))
+    with pytest.raises(UserError, match=found):
+        check_study(load_config("studies", "debug", [f"evaluation.{override}"]))
+
+
+OPENAI = "evaluation.prompts=[domain_free,openai]"
+
+
+def test_clips_own_templates_need_clips_whole_vocabulary():
+    clip = load_config("models", "rn-tiny")
+    with pytest.raises(UserError, match="prompt set `openai`") as caught:
+        check_prompts(load_config("studies", "debug", [OPENAI]), clip)
+    assert caught.value.fix == "evaluation.prompts=[domain_free]"
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        ("rn-tiny", []),
+        ("rn-tiny", [OPENAI, "base=pairs"]),
+        ("rn-tiny", [OPENAI, "training.stream.shards=[a.tar]"]),
+        ("clippo-tiny", [OPENAI]),
+        ("classifier-rn-tiny", [OPENAI]),
+    ],
+)
+def test_who_knows_all_words_or_reads_none_may_be_asked_with_any_prompts(model, overrides):
+    check_prompts(load_config("studies", "debug", overrides), load_config("models", model))

@@ -1,0 +1,120 @@
+"""The tables on the page of a setting and test domain, as readers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import polars as pl
+
+from analysis.report.study import StudyPlan
+from analysis.report.summary import percent
+from analysis.report.views import CLASS_LABELS, MISSING, NONE, SPLIT_LABELS, View
+
+CLASS_SETS = ("held_out", "seen", "all")
+LABELS = CLASS_LABELS | {"all": "all classes"}
+CONFUSIONS = {
+    "held_out_as_seen": "held-out class taken for a seen one",
+    "seen_as_held_out": "seen class taken for a held-out one",
+}
+EXTREMES = 10
+"""best and worst classes that are listed"""
+
+
+def domains_view(evaluation: pl.DataFrame, plan: StudyPlan, many_seeds: bool) -> View:
+    """Balanced accuracy per domain, with a column per class set."""
+    scores = evaluation.filter(metric="balanced_top1")
+    found = {
+        (row["seed"], row["split"], row["domain"], row["classes"]): _score(row)
+        for row in scores.iter_rows(named=True)
+    }
+    seeds = scores["seed"].unique().sort().to_list() or [None]
+    rows = []
+    for split in plan.splits:
+        for domain in (name for name in plan.domains if name in plan.tests[split]):
+            for seed in seeds:
+                cells = [found.get((seed, split, domain, name), MISSING) for name in CLASS_SETS]
+                names = [domain, SPLIT_LABELS.get(split, split)]
+                rows.append([*names, *_seed(seed, many_seeds), *cells])
+    columns = ["Domain", "Test images", *(["Seed"] if many_seeds else [])]
+    caption = "Balanced top-1 accuracy per domain, with 95 % interval over test samples."
+    return View(caption, [*columns, *(LABELS[name] for name in CLASS_SETS)], rows, headers=2)
+
+
+def confusion_view(evaluation: pl.DataFrame, test_domain: str, many_seeds: bool) -> View:
+    """How often seen and held-out classes are taken for each other in the test domain."""
+    table = evaluation.filter(pl.col("metric").is_in(list(CONFUSIONS)), domain=test_domain)
+    rows = [
+        [
+            CONFUSIONS[row["metric"]],
+            SPLIT_LABELS.get(row["split"], row["split"]),
+            *_seed(row["seed"], many_seeds),
+            _score(row),
+            NONE if row["chance"] is None else percent(row["chance"]),
+            str(row["n"]),
+        ]
+        for row in table.sort("split", "metric", "seed").iter_rows(named=True)
+    ]
+    columns = ["Confusion", "Test images", *(["Seed"] if many_seeds else [])]
+    caption = f"First choices across the two class sets in {test_domain}, with 95 % interval."
+    return View(caption, [*columns, "Share", "By chance", "Samples"], rows, headers=2)
+
+
+def extremes_view(cells: pl.DataFrame, held_out: Collection[str]) -> View:
+    """The classes that are recognised best and worst, over all runs of the page."""
+    counted = cells.group_by("class_name").agg(pl.col("n", "correct").sum())
+    ordered = counted.with_columns(value=pl.col("correct") / pl.col("n")).sort(
+        ["value", "class_name"], descending=[True, False]
+    )
+    few = min(EXTREMES, ordered.height // 2)
+    worst = ordered.tail(few).reverse()
+    rows = [
+        [str(rank + 1), *_named(best, held_out), *_named(bad, held_out)]
+        for rank, (best, bad) in enumerate(zip(ordered.head(few).rows(), worst.rows(), strict=True))
+    ]
+    columns = ["Rank", "Best", "Accuracy, best", "Worst", "Accuracy, worst"]
+    return View("Classes that are recognised best and worst.", columns, rows)
+
+
+def _named(row: tuple, held_out: Collection[str]) -> list[str]:
+    name, _, _, value = row
+    return [f"{name} (held out)" if name in held_out else name, percent(value)]
+
+
+def class_view(cells: pl.DataFrame, held_out: Collection[str], many_seeds: bool) -> View:
+    """Every class: how many are right, and what it is mistaken for most often."""
+    ordered = cells.with_columns(is_seen=~pl.col("class_name").is_in(list(held_out))).sort(
+        "is_seen", "class_name", "seed"
+    )
+    rows = [
+        [
+            row["class_name"],
+            "seen" if row["is_seen"] else "held out",
+            *_seed(row["seed"], many_seeds),
+            f"{row['correct']} of {row['n']}",
+            _score(row),
+            row["mistaken_for"] or NONE,
+            str(row["mistaken"]) if row["mistaken_for"] else NONE,
+        ]
+        for row in ordered.iter_rows(named=True)
+    ]
+    columns = ["Class", "Set", *(["Seed"] if many_seeds else []), "Right", "Accuracy"]
+    columns += ["Most often taken for", "Times"]
+    caption = (
+        "Every class in the test domain (new instances): share of right first choices with its "
+        "95 % interval (Wilson), and the wrong class that is chosen most often."
+    )
+    return View(caption, columns, rows)
+
+
+def _seed(seed: int | None, many_seeds: bool) -> list[str]:
+    if not many_seeds:
+        return []
+    return [MISSING if seed is None else str(seed)]
+
+
+def _score(row: dict) -> str:
+    if row["value"] is None:
+        return MISSING
+    if row["lo"] is None:
+        return percent(row["value"])
+    return f"{percent(row['value'])} ({100 * row['lo']:.1f} to {100 * row['hi']:.1f})"

@@ -1,0 +1,141 @@
+"""How far every run of a study is, and whether its results are those of the study as it is now.
+
+A run is `done`, `stale` (it has results, of another configuration, other weights or another run),
+`failed`, `running` (begun, not finished) or `missing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from omegaconf import OmegaConf
+
+from gen.runs import sha256_of
+
+if TYPE_CHECKING:
+    from analysis.report.study import PlannedRun, StudyPlan
+
+ROUNDING = 1e-9
+LETTERS = 160
+"""of a run's error that are told"""
+
+
+def run_state(run: PlannedRun, folder: Path, record: dict[str, Any]) -> tuple[str, str]:
+    """State of a run and the reason for it, as far as its small files tell.
+
+    Args:
+        run: as the study plans it.
+        folder: of the run.
+        record: content of its run.json; empty where that is absent or damaged.
+    """
+    marker = folder / "DONE"
+    if reason := _mismatch(run, folder, record):
+        return "stale", reason
+    if marker.is_file():
+        if run.results_key and marker.read_text(encoding="utf-8") != run.results_key:
+            return "stale", "evaluated for other held-out classes or with other prompts or probes"
+        return "done", ""
+    if (folder / "FAILED").is_file():
+        return "failed", _first_line(folder / "FAILED")
+    return ("running" if (folder / "run.json").is_file() else "missing"), ""
+
+
+def _mismatch(run: PlannedRun, folder: Path, record: dict[str, Any]) -> str:
+    """What in a folder is not of the planned run; empty where all fits."""
+    name = record.get("run")
+    if name is not None and name != run.name:
+        return f"its run.json is that of {name}"
+    mixture = record.get("mixture_sha256")
+    if run.mixture_sha256 and mixture is not None and mixture != run.mixture_sha256:
+        return "trained on another mixture than the study's"
+    if not run.is_pretrained and (folder / "config.yaml").is_file():
+        return _other_config(run, folder / "config.yaml")
+    return ""
+
+
+def _other_config(run: PlannedRun, path: Path) -> str:
+    """Whether a run's name ends in the hash of its configuration, as it must."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception:  # the YAML reader raises its own kinds; all mean "not YAML"
+        return "its config.yaml cannot be read"
+    if not sha256_of(content).startswith(run.name.rpartition("-")[2]):
+        return "its config.yaml is that of another run"
+    return ""
+
+
+def _first_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[0][:LETTERS] if lines else ""
+
+
+def mixed_tables(
+    plan: StudyPlan,
+    records: dict[str, dict[str, Any]],
+    predictions: pl.DataFrame,
+    evaluation: pl.DataFrame,
+    cells: pl.DataFrame,
+) -> dict[str, str]:
+    """Runs whose tables are not of the same weights, each with the reason.
+
+    Args:
+        plan: of the study.
+        records: run.json by run.
+        predictions: of all runs, with `checkpoint` and `correct`.
+        evaluation: headline scores of all runs.
+        cells: of all runs.
+    """
+    found: dict[str, str] = {}
+    weights = predictions.group_by("run", maintain_order=True).agg(pl.col("checkpoint").unique())
+    for run, hashes in weights.iter_rows():
+        expected = records.get(run, {}).get("checkpoint")
+        if len(hashes) > 1:
+            found[run] = "its predictions are of several weights"
+        elif expected is not None and hashes[0] != expected:
+            found[run] = "its predictions are of other weights than the run's"
+    rates = predictions.group_by("run", "split", "domain", "class_name").agg(
+        rate=pl.col("correct").mean(), right=pl.col("correct").sum(), count=pl.len()
+    )
+    for run in _disagreeing_scores(plan, rates, evaluation):
+        found.setdefault(run, "its evaluation.parquet is not that of its predictions.parquet")
+    for run in _disagreeing_cells(rates, cells):
+        found.setdefault(run, "its cells.parquet is not that of its predictions.parquet")
+    return found
+
+
+def _disagreeing_scores(
+    plan: StudyPlan, rates: pl.DataFrame, evaluation: pl.DataFrame
+) -> Collection[str]:
+    """Runs whose scores on held-out classes are not those that their predictions give."""
+    members = pl.DataFrame(
+        [(draw, name) for draw, held_out in enumerate(plan.draws) for name in held_out],
+        schema={"draw": pl.Int64, "class_name": pl.String},
+        orient="row",
+    )
+    keys = ["run", "split", "domain", "draw"]
+    given = (
+        rates.join(members, on="class_name")
+        .group_by(keys)
+        .agg(rate=pl.col("rate").mean(), count=pl.col("count").sum())
+    )
+    both = evaluation.filter(classes="held_out").join(given, on=keys)
+    differ = ((pl.col("value") - pl.col("rate")).abs() > ROUNDING) | (
+        pl.col("n") != pl.col("count")
+    )
+    return both.filter(differ)["run"].unique(maintain_order=True).to_list()
+
+
+def _disagreeing_cells(rates: pl.DataFrame, cells: pl.DataFrame) -> Collection[str]:
+    both = cells.join(rates, on=["run", "split", "domain", "class_name"])
+    differ = (pl.col("right") != pl.col("correct")) | (pl.col("count") != pl.col("n"))
+    return both.filter(differ)["run"].unique(maintain_order=True).to_list()
+
+
+def strangers(plan: StudyPlan, folder: Path) -> tuple[str, ...]:
+    """Run folders in a study's folder that its plan does not know, by name."""
+    known = {run.name for run in plan.runs}
+    found = folder.glob("*/run.json") if folder.is_dir() else ()
+    return tuple(sorted(path.parent.name for path in found if path.parent.name not in known))

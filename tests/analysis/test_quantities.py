@@ -1,0 +1,156 @@
+"""Scores and comparisons with planted answers (planting.py, planted_tables.py)."""
+
+import shutil
+from math import sqrt
+
+import pytest
+
+from analysis.report.contrasts import contrasts
+from analysis.report.quantity_tables import over_draws, quantities
+from analysis.report.quantity_views import over_draws_view, quantities_view
+from analysis.report.study import load_results
+from analysis.statistics import benjamini_hochberg
+
+SCORE, SEEN = "score", "seen_score"
+GAP, SHARE, ROBUST = "minus_leave_out_domain", "relative_to_upper_bound", "relative_robustness"
+
+
+def load(study):
+    return load_results(study.plan, study.folder)
+
+
+@pytest.fixture(scope="module")
+def results(planted_source):
+    return load(planted_source)
+
+
+@pytest.fixture(scope="module")
+def table(results):
+    return quantities(results)
+
+
+@pytest.fixture(scope="module")
+def replicated(replicated_source):
+    return quantities(load(replicated_source))
+
+
+def only(table, **keys):
+    (row,) = table.filter(**keys).iter_rows(named=True)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("setting", "quantity", "value"),
+    [
+        ("leave_out_domain", SCORE, 0.4),
+        ("leave_out_domain", SEEN, 0.8),
+        ("cg_high_diversity", GAP, 0.1),
+        ("cg_low_diversity", GAP, -0.2),
+        ("leave_out_domain", ROBUST, 0.3),
+        ("leave_out_domain", SHARE, 0.4 / 0.8),
+        ("cg_high_diversity", SHARE, 0.5 / 0.8),
+        ("cg_low_diversity", SHARE, 0.2 / 0.7),
+        ("natural_only", SHARE, 0.1 / 0.7),
+    ],
+)
+def test_every_quantity_has_its_planted_value(table, setting, quantity, value):
+    row = only(table, test_domain="quickdraw", setting=setting, quantity=quantity)
+    assert row["value"] == pytest.approx(value)
+    assert row["lo"] < value < row["hi"]
+    assert (row["seeds"], row["missing_seeds"], row["seed_sd"]) == (1, 0, None)
+    assert row["n_classes"] == (9 if quantity == SEEN else 3)
+
+
+def test_every_setting_is_compared_with_what_it_can_be(table):
+    asked = table.filter(test_domain="clipart").group_by("quantity").agg("setting")
+    settings = {key: set(names) for key, names in asked.iter_rows()}
+    assert len(settings[SCORE]) == len(settings[SEEN]) == 6
+    assert settings[GAP] == settings[SCORE] - {"leave_out_domain"}
+    assert settings[ROBUST] == settings[SCORE] - {"natural_only"}
+    assert settings[SHARE] == settings[SCORE] - {"upper_bound_low", "upper_bound_high"}
+
+
+def test_the_gap_is_the_contrast_of_the_same_settings(results, table):
+    contrast = only(
+        contrasts(results),
+        split="test",
+        test_domain="quickdraw",
+        contrast="seeing part of the domain",
+    )
+    gap = only(table, test_domain="quickdraw", setting="cg_high_diversity", quantity=GAP)
+    for key in ("value", "lo", "hi", "p", "n"):
+        assert gap[key] == contrast[key]
+
+
+def test_a_family_is_all_comparisons_of_one_kind(table):
+    family = table.filter(quantity=GAP)
+    assert family.height == 2 * 5
+    assert family["p_bh"].to_list() == pytest.approx(benjamini_hochberg(family["p"].to_list()))
+    assert table.filter(quantity=SHARE)["p"].null_count() == 2 * 4
+
+
+def test_a_sample_counts_with_the_share_of_its_seeds(replicated):
+    keys = {"test_domain": "quickdraw", "setting": "cg_high_diversity", "draw": 0}
+    score = only(replicated, **keys, quantity=SCORE)
+    assert (score["value"], score["seeds"]) == (pytest.approx(0.55), 2)
+    assert (score["seed_smallest"], score["seed_largest"]) == pytest.approx((0.5, 0.6))
+    assert score["seed_sd"] == pytest.approx(0.1 / sqrt(2))
+    share = only(replicated, **keys, quantity=SHARE)
+    assert share["value"] == pytest.approx(0.55 / 0.8)
+    assert (share["seed_smallest"], share["seed_largest"]) == pytest.approx((5 / 8, 6 / 8))
+
+
+def test_over_draws_stands_the_mean_of_the_draws(replicated):
+    drawn = over_draws(replicated)
+    row = only(drawn, test_domain="quickdraw", setting="leave_out_domain", quantity=SHARE)
+    assert row["value"] == pytest.approx(0.5 / 0.8)
+    assert (row["smallest"], row["largest"]) == pytest.approx((0.4 / 0.8, 0.6 / 0.8))
+    assert (row["draws"], row["sd"]) == (3, pytest.approx(0.1 / 0.8))
+    assert row["lo"] < row["value"] < row["hi"]
+    equal = only(drawn, test_domain="quickdraw", setting="natural_only", quantity=SCORE)
+    assert (equal["sd"], equal["lo"]) == (pytest.approx(0), None)
+    view = over_draws_view(drawn)
+    assert all(len(row) == len(view.columns) for row in view.rows)
+
+
+def test_what_is_missing_has_a_reason_and_no_number(planted_study):
+    shutil.rmtree(next(planted_study.folder.glob("upper_bound_high-quickdraw-*")))
+    table = quantities(load(planted_study))
+    share = only(table, test_domain="quickdraw", setting="cg_high_diversity", quantity=SHARE)
+    assert (share["value"], share["seeds"], share["missing_seeds"]) == (None, 0, 1)
+    assert share["reason"] == "no finished pair of runs of the two settings"
+    score = only(table, test_domain="quickdraw", setting="upper_bound_high", quantity=SCORE)
+    assert (score["value"], score["reason"]) == (None, "no finished run has this score")
+    view = quantities_view(table)
+    row = next(row for row in view.rows if row[:2] == ["quickdraw", "CG high diversity"])
+    assert row[view.columns.index("Relative to upper bound")] == "missing"
+
+
+def test_a_missing_seed_is_counted_and_the_others_stand(replicated_study):
+    shutil.rmtree(next(replicated_study.folder.glob("cg_high_diversity-quickdraw-s1-*")))
+    table = quantities(load(replicated_study))
+    for quantity, value in ((SCORE, 0.5), (GAP, 0.1), (SHARE, 5 / 8)):
+        row = only(
+            table, test_domain="quickdraw", setting="cg_high_diversity", draw=0, quantity=quantity
+        )
+        assert row["value"] == pytest.approx(value)
+        assert (row["seeds"], row["missing_seeds"], row["seed_sd"]) == (1, 1, None)
+
+
+def test_a_pretrained_model_is_compared_and_has_no_upper_bound(rich_source):
+    table = quantities(load(rich_source)).filter(setting="pretrained-ViT-B-32")
+    assert set(table["quantity"]) == {SCORE, SEEN, GAP, ROBUST}
+    assert only(table, test_domain="quickdraw", quantity=GAP)["value"] == pytest.approx(0.2)
+
+
+def test_the_view_has_a_row_per_setting_and_says_where_nothing_is_asked(table, replicated):
+    view = quantities_view(table)
+    assert len(view.rows) == 12
+    assert all(len(row) == len(view.columns) for row in view.rows)
+    dg = next(row for row in view.rows if row[:2] == ["quickdraw", "leave out domain"])
+    assert dg[view.columns.index("Minus leave out domain")] == "–"
+    assert dg[view.columns.index("Score, held-out classes")].startswith("40.0")
+    several = quantities_view(replicated)
+    assert len(several.rows) == 36
+    assert several.columns[2] == "Draw"
+    assert several.columns[-1] == "Over seeds"

@@ -1,0 +1,193 @@
+"""What in a study's folder is not of the study as it is now is named, and enters no number."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from planting import RESULTS_KEY, write_study
+
+from analysis.report import tables
+from analysis.report.study import load_results
+from analysis.report.summary import banner_lines, is_complete
+from analysis.report.views import exposure_view
+from splits.files import write_text
+
+
+def load(study):
+    return load_results(study.plan, study.folder)
+
+
+def run_named(study, start):
+    return next(run.name for run in study.plan.runs if run.name.startswith(start))
+
+
+def changed_record(study, name, **values):
+    path = study.folder / name / "run.json"
+    write_text(path, json.dumps(json.loads(path.read_text()) | values))
+
+
+def states_of(results):
+    """State and reason of every run that is not done."""
+    rows = results.runs.filter(pl.col("state") != "done")
+    return {row["run"]: (row["state"], row["reason"]) for row in rows.iter_rows(named=True)}
+
+
+def test_failed_begun_and_outdated_runs_do_not_count_as_finished(planted_study):
+    plan, folder = planted_study.plan, planted_study.folder
+    first, second = plan.runs[1].name, plan.runs[2].name
+    (folder / first / "DONE").unlink()
+    (folder / first / "FAILED").write_text("out of memory\nTraceback")
+    (folder / second / "DONE").unlink()
+    outdated = replace(plan.runs[3], results_key="key of this code")
+    results = load_results(replace(plan, runs=(*plan.runs[:3], outdated)), folder)
+    assert results.runs["state"].to_list() == ["done", "failed", "running", "stale"]
+    assert results.evaluation["run"].unique().to_list() == [plan.runs[0].name]
+    lines = banner_lines(results)
+    assert lines[0] == (
+        "4 runs expected: 1 finished, 0 missing, 1 failed, 1 stale, 1 begun, not finished."
+    )
+    assert lines[1] == f"failed: {first} (out of memory)"
+    assert lines[2].startswith(f"stale: {outdated.name} (evaluated for other held-out classes")
+    assert lines[3] == f"begun, not finished: {second}"
+
+
+def test_a_run_that_failed_before_it_wrote_anything_is_no_damage(planted_study):
+    name = planted_study.plan.runs[0].name
+    shutil.rmtree(planted_study.folder / name)
+    write_text(planted_study.folder / name / "FAILED", "no room on the disk")
+    results = load(planted_study)
+    assert states_of(results) == {name: ("failed", "no room on the disk")}
+    assert results.problems == ()
+
+
+def test_a_run_of_another_mixture_is_stale(planted_study):
+    name = run_named(planted_study, "cg_low_diversity-clipart")
+    changed_record(planted_study, name, mixture_sha256="f" * 64)
+    results = load(planted_study)
+    assert states_of(results) == {name: ("stale", "trained on another mixture than the study's")}
+    assert tables.headline(results).filter(run=name)["value"].null_count() == 4
+
+
+def test_a_run_of_another_configuration_is_stale(planted_study):
+    name = run_named(planted_study, "cg_low_diversity-clipart")
+    path = planted_study.folder / name / "config.yaml"
+    path.write_text(path.read_text().replace("0.0007", "0.0008"))
+    assert states_of(load(planted_study)) == {
+        name: ("stale", "its config.yaml is that of another run")
+    }
+
+
+def test_a_folder_that_holds_another_run_is_stale(planted_study):
+    name, other = (
+        run_named(planted_study, f"cg_low_diversity-{domain}")
+        for domain in ("clipart", "quickdraw")
+    )
+    shutil.rmtree(planted_study.folder / name)
+    shutil.copytree(planted_study.folder / other, planted_study.folder / name)
+    results = load(planted_study)
+    assert states_of(results) == {name: ("stale", f"its run.json is that of {other}")}
+    assert not is_complete(results)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("predictions", "its predictions are of other weights than the run's"),
+        ("evaluation", "its evaluation.parquet is not that of its predictions.parquet"),
+        ("cells", "its cells.parquet is not that of its predictions.parquet"),
+    ],
+)
+def test_a_table_of_another_run_is_named_and_enters_no_number(planted_study, table, reason):
+    name, other = (
+        run_named(planted_study, f"{setting}-quickdraw")
+        for setting in ("cg_high_diversity", "cg_low_diversity")
+    )
+    folder = planted_study.folder
+    shutil.copy(folder / other / f"{table}.parquet", folder / name / f"{table}.parquet")
+    results = load(planted_study)
+    assert states_of(results) == {name: ("stale", reason)}
+    assert f"stale: {name} ({reason})" in banner_lines(results)
+    for found in (results.evaluation, results.predictions, results.cells, results.similarity):
+        assert name not in found["run"].to_list()
+        assert found["run"].n_unique() == len(planted_study.plan.runs) - 1
+
+
+def test_weights_that_are_newer_than_their_tables_make_a_run_stale(planted_study):
+    name = planted_study.plan.runs[0].name
+    changed_record(planted_study, name, checkpoint="a" * 64)
+    ((run, (state, _)),) = states_of(load(planted_study)).items()
+    assert (run, state) == (name, "stale")
+
+
+def test_runs_of_another_study_are_listed_and_change_nothing(planted_study, tmp_path):
+    before = tables.headline(load(planted_study))
+    other = write_study(tmp_path / "other", settings=("leave_out_domain",), seeds=(7,))
+    for run in other.plan.runs:
+        shutil.copytree(other.folder / run.name, planted_study.folder / run.name)
+    results = load(planted_study)
+    names = sorted(run.name for run in other.plan.runs)
+    assert results.strangers == tuple(names)
+    assert banner_lines(results)[-1] == f"not part of this study: {', '.join(names)}"
+    assert tables.headline(results).equals(before)
+
+
+@pytest.mark.parametrize("piece", ["cells.parquet", "analysis/probes.parquet"])
+def test_a_truncated_table_is_named_and_the_rest_stands(rich_study, piece):
+    name = run_named(rich_study, "upper_bound_low-clipart")
+    path = rich_study.folder / name / piece
+    path.write_bytes(path.read_bytes()[:-40])
+    results = load(rich_study)
+    (problem,) = results.problems
+    assert problem.startswith(f"{name}/{piece} cannot be read")
+    assert tables.headline(results)["value"].null_count() == 0
+
+
+def test_probes_are_expected_where_the_study_asks_for_them_only(planted_study):
+    assert load(planted_study).problems == ()
+    asked = load_results(replace(planted_study.plan, probes=True), planted_study.folder)
+    assert len(asked.problems) == len(planted_study.plan.runs)
+    assert all("analysis/probes.parquet is not there" in problem for problem in asked.problems)
+
+
+# ---------------------------------------------------------------------------- all there is
+
+
+def test_headline_scores_are_of_final_weights_and_the_first_prompt_set(rich_source):
+    results = load(rich_source)
+    found = results.headline_scores
+    assert found["final"].all()
+    assert found.select("prompts", "metric").unique().rows() == [("domain_free", "balanced_top1")]
+    assert found.height < results.evaluation.height / 10
+    assert results.predictions["id"].n_unique() * 12 == results.predictions.height  # one per run
+    name = run_named(rich_source, "leave_out_domain-quickdraw")
+    scored = found.filter(run=name, domain="quickdraw", classes="held_out", split="test")
+    assert scored["value"].to_list() == pytest.approx([0.4])
+
+
+def test_probes_keep_the_seed_of_their_images_apart_from_the_runs(rich_source):
+    probes = load(rich_source).probes
+    assert probes["seed"].unique().to_list() == [0]
+    assert probes["probe_seed"].unique().sort().to_list() == [0, 1, 2]
+
+
+def test_what_a_pretrained_model_saw_is_not_known_and_never_zero(rich_source):
+    results = load(rich_source)
+    assert results.problems == ()
+    assert is_complete(results)
+    name = run_named(rich_source, "pretrained-ViT-B-32")
+    headline = tables.headline(results).filter(run=name, split="test", classes="held_out")
+    scores = dict(headline.select("test_domain", "value").rows())
+    assert scores == pytest.approx({"quickdraw": 0.6, "clipart": 0.7})
+    assert "pretrained-ViT-B-32" not in tables.exposure_counts(results)["setting"].to_list()
+    assert tables.equal_compute(tables.cost(results)) is True
+    view = exposure_view(tables.exposure_counts(results), results)
+    (row, _) = (row for row in view.rows if row[1] == "pretrained: ViT-B-32")
+    assert row[2:] == ["not known"] * (len(rich_source.plan.domains) + 1)
+
+
+def test_a_classifier_has_scores_of_its_head(tmp_path):
+    study = write_study(tmp_path / "planted", settings=("natural_only",), prompts=("head",))
+    assert load(study).headline_scores["prompts"].unique().to_list() == ["head"]
+    assert study.plan.runs[0].results_key == RESULTS_KEY

@@ -1,0 +1,126 @@
+"""A run: what its name and its results depend on, and when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gen.config import load_config
+from gen.runs import Run, Target, identity, run_identity, run_name, update_record
+from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet, TrainingConfig
+from splits.files import write_text
+
+HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
+MIXTURE = SimpleNamespace(sha256="m" * 64, caption="caption_aligned")
+
+
+def run(folder=Path("runs/s/r"), model="rn-tiny", pretrained=None, source="", **evaluation):
+    return Run(
+        folder=folder,
+        setting="natural_only",
+        held_out=HELD_OUT,
+        mixtures={} if pretrained else dict.fromkeys(HELD_OUT, MIXTURE),
+        model=load_config("models", model),
+        training=TrainingConfig(samples_seen=100),
+        seed=3,
+        pixels=32,
+        evaluation=EvaluationConfig(**evaluation),
+        pretrained=pretrained,
+        source_sha256=source,
+    )
+
+
+def pretrained(source="a" * 64, **values):
+    return run(pretrained=PretrainedConfig("local-dir:model"), source=source, **values)
+
+
+def test_a_trained_run_keeps_its_name_from_version_to_version():
+    found = identity(load_config("models", "rn-tiny"), TrainingConfig(100), 3, 32, MIXTURE)
+    assert (
+        run_name("natural_only", list(HELD_OUT), 3, found) == "natural_only-sketch-s3-a2928f13a673"
+    )
+    assert run_identity(run()) == found
+
+
+def test_how_a_run_is_tested_is_no_part_of_what_it_is():
+    assert run_identity(run(probes=True)) == run_identity(run())
+
+
+def test_results_depend_on_how_they_are_made():
+    keys = [
+        run().results_key,
+        run(prompts=[PromptSet.single]).results_key,
+        run(retrieval=False).results_key,
+        run(probes=True).results_key,
+        run(probes=True, shots=[1, 2]).results_key,
+        pretrained().results_key,
+        pretrained("b" * 64).results_key,
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_nobody_asked_for_changes_no_results():
+    assert run(shots=[1, 2], probe_seeds=9).results_key == run().results_key
+
+
+def test_analyses_stay_where_only_the_prompts_change():
+    for probes in (False, True):
+        changed = run(probes=probes, prompts=[PromptSet.single])
+        assert changed.analyses_key == run(probes=probes).analyses_key
+    assert run(probes=True, probe_images=10).analyses_key != run(probes=True).analyses_key
+
+
+def test_a_run_serves_its_targets():
+    for one in (run(), pretrained()):
+        assert one.test_domains == ["sketch"]
+        assert one.draws == {0: ("axe",), 1: ("bed",)}
+
+
+def test_captions_are_those_of_the_mixture():
+    assert (run().caption, pretrained().caption) == ("caption_aligned", "caption")
+
+
+def test_nobody_knows_what_a_pretrained_model_saw():
+    with pytest.raises(ValueError, match="nobody knows"):
+        _ = pretrained().mixture
+
+
+def test_a_pretrained_model_is_its_source_wherever_that_lies():
+    elsewhere = run(pretrained=PretrainedConfig("local-dir:other"), source="a" * 64)
+    assert run_identity(elsewhere) == run_identity(pretrained())
+    assert run_identity(pretrained("b" * 64)) != run_identity(pretrained())
+
+
+@pytest.mark.parametrize(
+    ("values", "tables"),
+    [
+        ({}, ["predictions", "evaluation", "cells", "retrieval", "analysis/similarity"]),
+        ({"retrieval": False}, ["predictions", "evaluation", "cells", "analysis/similarity"]),
+        (
+            {"retrieval": False, "probes": True},
+            ["predictions", "evaluation", "cells", "analysis/similarity", "analysis/probes"],
+        ),
+        (
+            {"model": "classifier-rn-tiny"},
+            ["predictions", "evaluation", "cells", "analysis/similarity"],
+        ),
+    ],
+)
+def test_a_run_is_done_with_every_table_that_was_asked_for(values, tables, tmp_path):
+    one = run(tmp_path / "r", **values)
+    write_text(one.final_weights, "weights")
+    write_text(one.folder / "DONE", one.results_key)
+    update_record(one.folder, evaluated=one.results_key, analyzed=one.analyses_key)
+    for name in tables:
+        assert not one.done
+        write_text(one.folder / f"{name}.parquet", "table")
+    assert one.done
+    update_record(one.folder, analyzed="of another configuration")
+    assert not one.done
+
+
+def test_a_pretrained_model_needs_no_weights_of_ours(tmp_path):
+    assert pretrained().trained
+    assert not run(tmp_path / "r").trained
