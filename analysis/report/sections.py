@@ -62,10 +62,10 @@ def report_sections(
     return [
         headline_section(results, headline),
         difference_section(results, differences),
-        *quantity_sections(results),
-        *evaluation_sections(results),
         exposure_section(results, mixture_pages),
         accuracy_section(results, headline, evaluation_pages),
+        *quantity_sections(results),
+        *evaluation_sections(results),
         similarity_section(results),
         training_section(results),
         cost_section(results),

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gen.commands.mixtures import write_pages
@@ -29,7 +30,10 @@ def add_study_commands(commands: Verbs) -> None:
     text = "write a study's report; with the name of a second study also compare the two"
     report = study_command(commands, "report", write_study_report, text)
     report.usage = "%(prog)s [-h] [--data DATA] [--runs RUNS] STUDY [OTHER] [KEY=VALUE ...]"
-    report.epilog = "examples: clipgen report demo; clipgen report demo icons; keys apply to STUDY"
+    report.epilog = (
+        "examples: clipgen report demo; clipgen report demo icons; OTHER is a folder of RUNS, as it "
+        "was last swept, a study of configs/studies, or a YAML file; keys apply to STUDY"
+    )
 
 
 def sweep_study(options: argparse.Namespace) -> None:
@@ -80,8 +84,6 @@ def write_study_report(options: argparse.Namespace) -> None:
 
 def _second_study(options: argparse.Namespace) -> Study | None:
     """The study to compare with, which stands among the overrides, and is taken out of them."""
-    from gen.sweep.study import load_study
-
     names = [word for word in options.overrides if "=" not in word]
     if len(names) > 1:
         raise UserError(
@@ -90,7 +92,22 @@ def _second_study(options: argparse.Namespace) -> Study | None:
             where="clipgen report",
         )
     options.overrides = [word for word in options.overrides if "=" in word]
-    return load_study(names[0], [], data=options.data, runs=options.runs) if names else None
+    return _saved_study(names[0], options) if names else None
+
+
+def _saved_study(name: str, options: argparse.Namespace) -> Study:
+    """A study as it was last swept; one that never was, as its configuration says."""
+    from omegaconf import OmegaConf
+
+    from gen.sweep.study import load_study
+
+    saved = options.runs / name / "study.yaml"
+    if not saved.is_file():
+        return load_study(name, [], data=options.data, runs=options.runs)
+    with TemporaryDirectory() as folder:
+        config = Path(folder) / f"{name}.yaml"
+        config.write_text(OmegaConf.to_yaml(OmegaConf.load(saved).study), encoding="utf-8")
+        return load_study(str(config), [], data=options.data, runs=options.runs)
 
 
 def _write_comparison(study: Study, results: StudyResults, other: Study, command: str) -> Path:
