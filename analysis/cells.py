@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from analysis.sites import image_sites, reading
-from gen.evaluation.embed import each_batch
+from gen.evaluation.embed import embed_batches
 
 if TYPE_CHECKING:
     from gen.models.trained import Learner
@@ -34,20 +34,20 @@ class CellMeans:
 
 def cell_means(
     learner: Learner,
-    images: np.ndarray,
+    batches: Iterable[torch.Tensor],
     samples: pl.DataFrame,
     domains: Sequence[str],
     classes: Sequence[str],
     device: torch.device,
 ) -> CellMeans:
-    """Stream `images` through the image tower and average activations per cell and half.
+    """Stream images through the image tower and average activations per cell and half.
 
     Samples of a cell go to its two halves alternately, in the order of the table.
 
     Args:
         learner: any model with an image tower, and how images enter it.
-        images: uint8, shape [N, H, W, 3].
-        samples: their rows (`domain`, `class_id`).
+        batches: of the images, uint8, each of shape [b, 3, P, P].
+        samples: the images' rows (`domain`, `class_id`).
         domains: names of the domains, the order of D.
         classes: names of the classes, by class id.
         device: where to compute.
@@ -72,7 +72,7 @@ def cell_means(
         position += len(features)
 
     with reading(image_sites(learner.model), add):
-        each_batch(learner, images, device, advance)
+        embed_batches(learner, batches, device, advance)
     shape = (2, len(domains), len(classes), -1)
     halves = {site: (s.numpy() / counts[:, None]).reshape(shape) for site, s in sums.items()}
     return CellMeans(halves, tuple(domains), tuple(classes))

@@ -9,7 +9,6 @@ from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import HEAD, ModelKind
 from gen.sweep.study import Study, mixture_name
-from gen.training.schedule import total_samples
 
 
 def plan_of(study: Study) -> StudyPlan:
@@ -40,7 +39,7 @@ def plan_of(study: Study) -> StudyPlan:
         dataset_seconds=study.dataset.build_seconds,
         prompts=prompts_of(study),
         probes=study.config.evaluation.probes,
-        samples_seen=total_samples(study.config.training),
+        dataset_sha256=study.dataset.sha256,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from gen.models.trained import Learner
 from gen.schema import ImagePlace
 from gen.training.images import place_images
 from splits.errors import UserError
+
+COPIES = 2
+"""of all activations: together, and by domain (`analysis.probes.Activations.of`)"""
 
 
 def site_activations(
@@ -42,41 +45,50 @@ def site_activations(
         UserError: they do not fit into the memory, or an image cannot be read.
     """
     found: dict[str, np.ndarray] = {}
+    batch: dict[str, np.ndarray] = {}
     position = 0
 
     def keep(site: str, activations: torch.Tensor) -> None:
-        if site not in found:
-            found[site] = _room(samples.height, activations.shape[1], site)
-        found[site][position : position + len(activations)] = activations.float().cpu().numpy()
+        batch[site] = activations.float().cpu().numpy()
 
     def advance(features: torch.Tensor) -> None:
         nonlocal position
+        if not found:
+            found.update(_room(samples.height, batch))
+        for site, activations in batch.items():
+            found[site][position : position + len(activations)] = activations
         position += len(features)
         if bar is not None:
             bar.update(len(features))
 
-    batches = _batches(folder, samples, learner.pixels, device)
+    batches = image_batches(folder, samples, learner.pixels, device)
     with reading(image_sites(learner.model), keep):
         embed_batches(learner, batches, device, advance)
     return found
 
 
-def _batches(
+def image_batches(
     folder: Path, samples: pl.DataFrame, pixels: int, device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """All images in their order, uint8 [b, 3, P, P], decoded a few batches ahead."""
+    """All images in their order, uint8 [b, 3, P, P], decoded a few batches ahead.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
     images, _ = place_images([(folder, samples)], pixels, device, ImagePlace.disk, readers=0)
     rows, step = np.arange(len(images)), batch_size(pixels)
     return images.batches(rows[start : start + step] for start in range(0, len(rows), step))
 
 
-def _room(images: int, units: int, site: str) -> np.ndarray:
-    available = available_memory()
-    if 4 * images * units > available:
+def _room(images: int, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Room for the activations of all images at the sites of a batch, float32 [N, U] each."""
+    units = {site: activations.shape[1] for site, activations in batch.items()}
+    needed, available = COPIES * 4 * images * sum(units.values()), available_memory()
+    if needed > available:
         raise UserError(
-            f"activations of {images:,} images at site `{site}` need "
-            f"{4 * images * units / 2**30:.1f} GiB, of which {available / 2**30:.1f} are available",
-            expected="room for the activations of all sites",
+            f"activations of {images:,} images at {len(units)} sites need "
+            f"{needed / 2**30:.1f} GiB, of which {available / 2**30:.1f} are available",
+            expected="room for them, and once more for those of each domain by themselves",
             fix="take fewer `evaluation.probe_images`, fewer test domains, or a larger machine",
         )
-    return np.empty((images, units), dtype=np.float32)
+    return {site: np.empty((images, count), dtype=np.float32) for site, count in units.items()}

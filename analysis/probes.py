@@ -127,10 +127,9 @@ def _probes(
     yield {"kind": "full", "shots": None, "seed": 0}, full
     there = most_shots(shown.samples)
     for seed in range(plan.seeds):
-        probe = None  # each set holds the one before: its weights are a good start
         for shots in (k for k in plan.shots if k <= there):
             few = shots_part(shown.samples, shots, seed)
-            probe = fit_probe(features[few], labels[few], FEW_SHOT_C, probe)
+            probe = fit_probe(features[few], labels[few], FEW_SHOT_C)
             yield {"kind": "few_shot", "shots": shots, "seed": seed}, probe
 
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from analysis.cells import cell_means
-from analysis.probe_features import site_activations
+from analysis.probe_features import image_batches, site_activations
 from analysis.probe_images import probe_pool
 from analysis.probes import Activations, ProbePlan, linear_probes
 from analysis.similarity import domain_similarity
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import read_images
 from gen.device import pick_device
 from gen.models.trained import Learner, load_trained
 from gen.progress import progress
@@ -44,8 +43,9 @@ def compared_samples(samples: pl.DataFrame, classes: Sequence[str]) -> pl.DataFr
 def _similarity(learner: Learner, run: Run, dataset: Dataset) -> pl.DataFrame:
     classes = dataset.comparable_classes
     samples = compared_samples(dataset.samples, classes)
-    images = read_images(dataset.folder, samples, learner.pixels)
-    cells = cell_means(learner, images, samples, dataset.domains, classes, pick_device())
+    device = pick_device()
+    batches = image_batches(dataset.folder, samples, learner.pixels, device)
+    cells = cell_means(learner, batches, samples, dataset.domains, classes, device)
     return domain_similarity(cells, run.seed)
 
 

@@ -81,8 +81,12 @@ def reading(
             handle.remove()
 
 
-def pool(activations: torch.Tensor) -> torch.Tensor:
-    """Mean over positions: [B, U, H, W] or [B, T, U] → [B, U]; [B, U] stays."""
+def pool(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Mean over positions: [B, U, H, W] or [B, T, U] → [B, U]; [B, U] stays.
+
+    Of several outputs (CoCa's tower: its embedding, and tokens for a decoder) the first counts.
+    """
+    activations = output[0] if isinstance(output, tuple) else output
     if activations.ndim == 4:
         return activations.mean(dim=(2, 3))
     return activations.mean(dim=1) if activations.ndim == 3 else activations

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from gen.schema import (
     TrainingConfig,
 )
 from splits.errors import UserError
-from splits.files import write_json
+from splits.files import write_json, write_text
 from splits.mixture import Mixture
 
 SCHEMA_VERSION = 1
@@ -41,7 +42,7 @@ NOT_IDENTITY = (
 )
 """keys of the training's configuration that do not decide weights"""
 PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
-"""keys of the evaluation's configuration that decide nothing where no probe is trained"""
+"""keys of the evaluation's configuration that say how probes are trained"""
 VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
 
 
@@ -78,6 +79,8 @@ class Run:
     """where the model comes from, if it is not trained here"""
     source_sha256: str = ""
     """hash of a pretrained model's source"""
+    dataset_sha256: str = ""
+    """hash of the dataset that the run is tested on"""
 
     @property
     def name(self) -> str:
@@ -109,22 +112,36 @@ class Run:
         """The held-out classes of every draw that the run serves."""
         return {target.draw: held_out for target, held_out in self.held_out.items()}
 
-    @property
+    @cached_property
     def results_key(self) -> str:
-        """What the results depend on besides the weights."""
-        asked = {k: v for k, v in resolved(self.evaluation).items() if k not in PROBE_KEYS}
-        content = {"evaluation": asked, "analyses": self.analyses_key, "draws": self._held_out}
-        return sha256_of({"schema_version": SCHEMA_VERSION, **content})
+        """What all results depend on besides the weights: the hash of both keys below."""
+        return sha256_of([self.evaluation_key, self.analyses_key])
 
-    @property
+    @cached_property
+    def evaluation_key(self) -> str:
+        """What the evaluation's tables depend on besides the weights."""
+        asked = resolved(self.evaluation)
+        prompts = {k: v for k, v in asked.items() if k not in ("probes", *PROBE_KEYS)}
+        return sha256_of({**self._tested, "evaluation": prompts, "draws": self._held_out})
+
+    @cached_property
     def analyses_key(self) -> str:
-        """What the analyses depend on besides the weights."""
-        content: dict[str, Any] = {"source": self.source_sha256}
+        """What the analyses' tables depend on besides the weights."""
+        content = self._tested
         if self.evaluation.probes:
             asked = resolved(self.evaluation)
             content |= {key: asked[key] for key in PROBE_KEYS}
             content |= {"draws": self._held_out, "test_domains": sorted(self.test_domains)}
-        return sha256_of({"schema_version": SCHEMA_VERSION, **content})
+        return sha256_of(content)
+
+    @property
+    def _tested(self) -> dict[str, Any]:
+        """The model, as far as its weights are not the run's own, and the data."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source_sha256,
+            "dataset_sha256": self.dataset_sha256,
+        }
 
     @property
     def _held_out(self) -> list:
@@ -166,7 +183,7 @@ class Run:
         names = ["predictions", "evaluation", "cells"]
         names += ["retrieval"] if self.evaluation.retrieval and self.reads_texts else []
         tables = [self.folder / f"{name}.parquet" for name in names]
-        return self._holds(tables, "evaluated", self.results_key)
+        return self._holds(tables, "evaluated", self.evaluation_key)
 
     @property
     def analyzed(self) -> bool:
@@ -175,9 +192,12 @@ class Run:
         return self._holds(tables, "analyzed", self.analyses_key)
 
     def _holds(self, tables: list[Path], stage: str, key: str) -> bool:
-        if self.is_damaged or not all(table.is_file() for table in tables):
+        if not all(table.is_file() for table in tables):
             return False
-        return bool(read_record(self.folder).get(stage) == key)
+        try:
+            return bool(read_record(self.folder).get(stage) == key)
+        except UserError:  # damaged
+            return False
 
     @property
     def is_damaged(self) -> bool:
@@ -263,6 +283,25 @@ def claim(run: Run) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def void_results(run: Run, *stages: str) -> None:
+    """Before a run's weights or tables change: what DONE and run.json vouch for counts no more.
+
+    Args:
+        run: whose.
+        stages: keys of run.json that are emptied: `evaluated`, `analyzed`, `checkpoint`.
+    """
+    (run.folder / "DONE").unlink(missing_ok=True)
+    known = [stage for stage in stages if stage in read_record(run.folder)]
+    if known:  # where nothing is known, no record is begun
+        update_record(run.folder, **dict.fromkeys(known, ""))
+
+
+def mark_done(run: Run) -> None:
+    """Write DONE, if every table that is asked for is there and of this configuration."""
+    if run.trained and run.evaluated and run.analyzed:
+        write_text(run.folder / "DONE", run.results_key)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gen.runs import (
     run_identity,
     timed_stage,
     update_record,
+    void_results,
 )
 from gen.schema import ModelKind
 from gen.training.distributed import Ranks, alone, any_rank
@@ -51,8 +52,10 @@ def train_run(
     ranks = ranks or alone()
     trained = any_rank(ranks.is_first and run.final_weights.is_file())  # one answer for all
     if not trained:
+        if ranks.is_first:  # results of weights that are gone
+            void_results(run, "evaluated", "analyzed", "checkpoint")
         _train(run, dataset, base, ranks)
-    if ranks.is_first and not (trained and "checkpoint" in read_record(run.folder)):
+    if ranks.is_first and not read_record(run.folder).get("checkpoint"):
         rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
         update_record(
             run.folder,
@@ -84,8 +87,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
     Raises:
         UserError: the model cannot read a prompt or a caption, or weights or images are damaged.
     """
-    (run.folder / "DONE").unlink(missing_ok=True)  # what it vouched for is about to change
-    update_record(run.folder, evaluated="")
+    void_results(run, "evaluated")
     with timed_stage(run.folder, "evaluate"):
         tables = evaluation_tables(run, dataset, pick_device())
         if "retrieval" not in tables:  # one of another configuration
@@ -93,7 +95,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
         for name, table in tables.items():
             with replacing(run.folder / f"{name}.parquet") as temporary:
                 table.write_parquet(temporary)
-    update_record(run.folder, evaluated=run.results_key)
+    update_record(run.folder, evaluated=run.evaluation_key)
 
 
 def _check_texts(run: Run, dataset: Dataset) -> None:

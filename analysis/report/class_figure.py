@@ -42,10 +42,16 @@ ABSENT = {"facecolor": "#f2f2f0", "edgecolor": "#c4c4c0", "hatch": "/////", "lin
 
 @dataclass(frozen=True)
 class _Block:
-    """Classes that stand together, from the hardest to the easiest."""
+    """Classes that stand together, from the hardest to the easiest.
 
+    Attributes:
+        end: which end of its kind it is; empty where it is the whole kind.
+    """
+
+    kind: str
     title: str
     classes: list[str]
+    end: str = ""
 
 
 @styled
@@ -55,7 +61,7 @@ def class_figure(table: pl.DataFrame) -> Figure:
     Args:
         table: rows of `evaluation_tables.class_scores` of one test domain and split.
     """
-    draws = table["draw"].unique().sort().to_list()[:MOST_DRAWS]
+    draws = _drawn(table)
     settings = table.select("setting", "seed").unique(maintain_order=True).rows()[:MOST_ROWS]
     blocks = {draw: class_blocks(table.filter(draw=draw)) for draw in draws}
     names = [name for line in blocks.values() for block in line for name in block.classes]
@@ -78,6 +84,19 @@ def class_figure(table: pl.DataFrame) -> Figure:
     return figure
 
 
+def _drawn(table: pl.DataFrame) -> list[int]:
+    return table["draw"].unique().sort().to_list()[:MOST_DRAWS]
+
+
+def left_out(table: pl.DataFrame) -> str:
+    """Which classes `class_figure` does not draw of a table, in words; empty for none."""
+    blocks = [block for draw in _drawn(table) for block in class_blocks(table.filter(draw=draw))]
+    kinds = dict.fromkeys(block.kind for block in blocks if block.end)
+    if not kinds:
+        return ""
+    return f"Of {' and of '.join(kinds)} classes the {ENDS} hardest and the {ENDS} easiest."
+
+
 def class_blocks(table: pl.DataFrame) -> list[_Block]:
     """The classes of one draw as they stand side by side, each block sorted by mean accuracy.
 
@@ -85,15 +104,15 @@ def class_blocks(table: pl.DataFrame) -> list[_Block]:
         table: rows of one test domain, split and draw.
     """
     means = (
-        table.group_by("class_name", "held_out")
+        table.group_by("class_name", "held_out", maintain_order=True)
         .agg(pl.mean("value"))
         .sort("value", "class_name", nulls_last=True)
     )
     seen = means.filter(~pl.col("held_out"))["class_name"].to_list()
     held_out = means.filter("held_out")["class_name"].to_list()
     if means.height <= MOST_CLASSES:
-        found = [_Block(f"seen classes ({len(seen)})", seen)]
-        found.append(_Block(f"held-out ({len(held_out)})", held_out))
+        found = [_Block("seen", f"seen classes ({len(seen)})", seen)]
+        found.append(_Block("held-out", f"held-out ({len(held_out)})", held_out))
     else:
         found = [*_ends("seen", seen, 2 * ENDS), *_ends("held-out", held_out, MOST_HELD_OUT)]
     return [block for block in found if block.classes]
@@ -102,9 +121,10 @@ def class_blocks(table: pl.DataFrame) -> list[_Block]:
 def _ends(kind: str, classes: list[str], most: int) -> list[_Block]:
     """All classes of a kind, or the hardest and the easiest where there are more than `most`."""
     if len(classes) <= most:
-        return [_Block(f"{kind} ({len(classes)})", classes)]
+        return [_Block(kind, f"{kind} ({len(classes)})", classes)]
     ends = {"hardest": classes[:ENDS], "easiest": classes[-ENDS:]}
-    return [_Block(f"{kind} ({len(classes)}):\n{end} {ENDS}", shown) for end, shown in ends.items()]
+    title = f"{kind} ({len(classes)}):\n"
+    return [_Block(kind, f"{title}{end} {ENDS}", shown, end) for end, shown in ends.items()]
 
 
 def _line_of_panels(

@@ -9,7 +9,6 @@ import polars as pl
 
 from analysis.report.spread import t_interval
 from analysis.report.study import StudyPlan, StudyResults
-from analysis.report.tables import served
 from analysis.statistics import holm, paired_difference_interval
 from gen.runs import Target
 
@@ -47,6 +46,8 @@ OVER_DRAWS = {
     "missing_draws": pl.String,
     **dict.fromkeys(["smallest", "largest", "sd", "lo", "hi"], pl.Float64),
 }
+ANSWERS = {"seed": pl.Int64, "id": pl.String, "label": pl.Int64, "correct": pl.Float64}
+ByRun = dict[str, pl.DataFrame]
 
 
 def contrasts(results: StudyResults) -> pl.DataFrame:
@@ -58,6 +59,8 @@ def contrasts(results: StudyResults) -> pl.DataFrame:
     sample), and how the difference varies over them (`seed_smallest`, `seed_largest`, `seed_sd`;
     null for one seed). Every comparison that the plan allows is there.
     """
+    parts = results.predictions.partition_by("run", as_dict=True)
+    by_run = {str(run): table for (run,), table in parts.items()}
     rows = [
         {
             "split": split,
@@ -67,7 +70,7 @@ def contrasts(results: StudyResults) -> pl.DataFrame:
             "baseline": contrast.baseline,
             "setting": contrast.setting,
         }
-        | _difference(results, contrast, target, split)
+        | _difference(results.plan, by_run, contrast, target, split)
         for split, contrast, target in _comparisons(results.plan)
     ]
     table = pl.DataFrame(rows, schema=COLUMNS, orient="row", infer_schema_length=None)
@@ -119,9 +122,11 @@ def _comparisons(plan: StudyPlan) -> list[tuple[str, Contrast, Target]]:
     ]
 
 
-def _difference(results: StudyResults, contrast: Contrast, target: Target, split: str) -> dict:
-    baseline = _answers(results, contrast.baseline, target, split)
-    setting = _answers(results, contrast.setting, target, split)
+def _difference(
+    plan: StudyPlan, by_run: ByRun, contrast: Contrast, target: Target, split: str
+) -> dict:
+    baseline = _answers(plan, by_run, contrast.baseline, target, split)
+    setting = _answers(plan, by_run, contrast.setting, target, split)
     pairs = baseline.join(setting, on=["seed", "id"], suffix="_setting").sort("id", "seed")
     if pairs.is_empty():
         return {}
@@ -132,7 +137,7 @@ def _difference(results: StudyResults, contrast: Contrast, target: Target, split
         samples["correct_setting"].to_numpy(),
         samples["label"].to_numpy(),
     )
-    levels = samples.group_by("label").agg(mean).select(mean)
+    levels = samples.group_by("label", maintain_order=True).agg(mean)
     return {
         "accuracy_baseline": levels["correct"].mean(),
         "accuracy_setting": levels["correct_setting"].mean(),
@@ -144,7 +149,8 @@ def _difference(results: StudyResults, contrast: Contrast, target: Target, split
 def _over_seeds(pairs: pl.DataFrame) -> dict:
     """How a difference varies over seeds, each on the same samples."""
     gained = (pl.col("correct_setting") - pl.col("correct")).mean().alias("value")
-    by_seed = pairs.group_by("seed", "label").agg(gained).group_by("seed").agg(pl.mean("value"))
+    by_label = pairs.group_by("seed", "label", maintain_order=True).agg(gained)
+    by_seed = by_label.group_by("seed", maintain_order=True).agg(pl.mean("value"))
     values = by_seed.sort("seed")["value"]
     if len(values) < 2:
         return {"seeds": len(values)}
@@ -156,15 +162,20 @@ def _over_seeds(pairs: pl.DataFrame) -> dict:
     }
 
 
-def _answers(results: StudyResults, setting: str, target: Target, split: str) -> pl.DataFrame:
+def _answers(
+    plan: StudyPlan, by_run: ByRun, setting: str, target: Target, split: str
+) -> pl.DataFrame:
     """`seed`, `id`, `label`, `correct` of a setting on the held-out classes of a target."""
-    runs = served(results).filter(setting=setting, **target._asdict())["run"]
-    return results.predictions.filter(
-        pl.col("run").is_in(runs.to_list()),
-        pl.col("class_name").is_in(results.plan.draws[target.draw]),
-        split=split,
-        domain=target.test_domain,
-    ).select("seed", "id", "label", pl.col("correct").cast(pl.Float64))
+    held_out = pl.col("class_name").is_in(plan.draws[target.draw])
+    runs = (run for run in plan.runs if run.setting == setting and target in run.mixtures)
+    parts = [
+        by_run[run.name]
+        .filter(held_out, split=split, domain=target.test_domain)
+        .select("seed", "id", "label", pl.col("correct").cast(pl.Float64))
+        for run in runs
+        if run.name in by_run
+    ]
+    return pl.concat([pl.DataFrame(schema=ANSWERS), *parts])
 
 
 def _holm_by_split(table: pl.DataFrame) -> pl.Series:

@@ -132,7 +132,7 @@ def _curve(
     axes.errorbar(
         x, value, yerr=errors, fmt="o", color=colour, markersize=3.5, elinewidth=0.7, alpha=0.75
     )
-    means = known.group_by(axis).agg(pl.col("value").mean()).sort(axis)
+    means = known.group_by(axis, maintain_order=True).agg(pl.col("value").mean()).sort(axis)
     axes.plot(
         means[axis].to_numpy() + shift, means["value"], color=colour, linestyle=style, linewidth=1.6
     )

@@ -8,11 +8,10 @@ import polars as pl
 
 from analysis.report import evaluation_tables, evaluation_views, probe_tables
 from analysis.report.class_figure import (
-    ENDS,
-    MOST_CLASSES,
     MOST_DRAWS,
     MOST_ROWS,
     class_figure,
+    left_out,
 )
 from analysis.report.evaluation_figures import dot_figure, taken_for_figure
 from analysis.report.evaluation_tables import DIRECTIONS, RECALLS
@@ -172,8 +171,8 @@ def _classes_note(plan: StudyPlan, rows: pl.DataFrame) -> str:
         f"classes apart. {_samples(rows, 'per class')} The intervals are in the table: "
         f"95 %, over test samples. Chance: {percent(1 / len(plan.classes))}."
     )
-    if rows["class_name"].n_unique() > MOST_CLASSES:
-        note += f" Of seen classes the {ENDS} hardest and the {ENDS} easiest; all are in the CSV."
+    if words := left_out(rows):
+        note += f" {words} All are in the CSV."
     shown = rows.select("setting", "seed").n_unique()
     if shown > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {shown} rows."

@@ -63,10 +63,10 @@ def dot_figure(table: pl.DataFrame, label: str, series: str, labels: Mapping[str
         series: column whose values have a colour each.
         labels: value of the series → label, in order; five at most.
     """
-    ranks = {name: place for place, name in enumerate(labels)}
-    table = table.sort(pl.col(series).replace_strict(ranks), "draw", "seed", maintain_order=True)
     layout = _layout(table, STEP)
     figure, panels = _panels(table, layout)
+    ranks = {name: place for place, name in enumerate(labels)}
+    table = table.sort(pl.col(series).replace_strict(ranks), "draw", "seed", maintain_order=True)
     colours = dict(zip(labels, SERIES_COLOURS[: len(labels)], strict=True))
     draws = table["draw"].unique().sort().to_list()
     for axes, test_domain in panels:
@@ -236,9 +236,9 @@ def taken_for_figure(table: pl.DataFrame) -> Figure:
     Args:
         table: rows of `evaluation_tables.taken_for` of held-out classes and of one split.
     """
-    table = table.sort("draw", "seed", maintain_order=True)
     layout = _layout(table, 2 * STEP)
     figure, panels = _panels(table, layout)
+    table = table.sort("draw", "seed", maintain_order=True)
     for axes, test_domain in panels:
         part = _placed(table.filter(test_domain=test_domain), layout)
         _bars(axes, part, layout.step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -20,41 +20,57 @@ EXTREMES = 10
 """best and worst classes that are listed"""
 
 
-def domains_view(evaluation: pl.DataFrame, plan: StudyPlan, many_seeds: bool) -> View:
+def domains_view(
+    evaluation: pl.DataFrame, plan: StudyPlan, draw: int, seeds: Sequence[int]
+) -> View:
     """Balanced accuracy per domain, with a column per class set."""
     scores = evaluation.filter(metric="balanced_top1")
+    sets = {name: plan.class_set(name, draw) for name in CLASS_SETS}
     found = {
         (row["seed"], row["split"], row["domain"], row["classes"]): _score(row)
         for row in scores.iter_rows(named=True)
     }
-    seeds = scores["seed"].unique().sort().to_list() or [None]
     rows = []
     for split in plan.splits:
         for domain in (name for name in plan.domains if name in plan.tests[split]):
+            absent = {
+                name: MISSING if plan.is_tested(split, domain, sets[name]) else NONE
+                for name in CLASS_SETS
+            }
             for seed in seeds:
-                cells = [found.get((seed, split, domain, name), MISSING) for name in CLASS_SETS]
+                cells = [
+                    found.get((seed, split, domain, name), absent[name]) for name in CLASS_SETS
+                ]
                 names = [domain, SPLIT_LABELS.get(split, split)]
-                rows.append([*names, *_seed(seed, many_seeds), *cells])
-    columns = ["Domain", "Test images", *(["Seed"] if many_seeds else [])]
+                rows.append([*names, *_seed(seed, seeds), *cells])
+    columns = ["Domain", "Test images", *_seed("Seed", seeds)]
     caption = "Balanced top-1 accuracy per domain, with 95 % interval over test samples."
     return View(caption, [*columns, *(LABELS[name] for name in CLASS_SETS)], rows, headers=2)
 
 
-def confusion_view(evaluation: pl.DataFrame, test_domain: str, many_seeds: bool) -> View:
+def confusion_view(evaluation: pl.DataFrame, test_domain: str, seeds: Sequence[int]) -> View:
     """How often seen and held-out classes are taken for each other in the test domain."""
     table = evaluation.filter(pl.col("metric").is_in(list(CONFUSIONS)), domain=test_domain)
-    rows = [
-        [
-            CONFUSIONS[row["metric"]],
-            SPLIT_LABELS.get(row["split"], row["split"]),
-            *_seed(row["seed"], many_seeds),
+    cases = table.select("split", "metric").unique().sort("split", "metric").rows()
+    found = {
+        (row["split"], row["metric"], row["seed"]): [
             _score(row),
             NONE if row["chance"] is None else percent(row["chance"]),
             str(row["n"]),
         ]
-        for row in table.sort("split", "metric", "seed").iter_rows(named=True)
+        for row in table.iter_rows(named=True)
+    }
+    rows = [
+        [
+            CONFUSIONS[metric],
+            SPLIT_LABELS.get(split, split),
+            *_seed(seed, seeds),
+            *found.get((split, metric, seed), [MISSING] * 3),
+        ]
+        for split, metric in cases
+        for seed in seeds
     ]
-    columns = ["Confusion", "Test images", *(["Seed"] if many_seeds else [])]
+    columns = ["Confusion", "Test images", *_seed("Seed", seeds)]
     caption = f"First choices across the two class sets in {test_domain}, with 95 % interval."
     return View(caption, [*columns, "Share", "By chance", "Samples"], rows, headers=2)
 
@@ -80,24 +96,29 @@ def _named(row: tuple, held_out: Collection[str]) -> list[str]:
     return [f"{name} (held out)" if name in held_out else name, percent(value)]
 
 
-def class_view(cells: pl.DataFrame, held_out: Collection[str], many_seeds: bool) -> View:
+def class_view(cells: pl.DataFrame, held_out: Collection[str], seeds: Sequence[int]) -> View:
     """Every class: how many are right, and what it is mistaken for most often."""
-    ordered = cells.with_columns(is_seen=~pl.col("class_name").is_in(list(held_out))).sort(
-        "is_seen", "class_name", "seed"
-    )
-    rows = [
-        [
-            row["class_name"],
-            "seen" if row["is_seen"] else "held out",
-            *_seed(row["seed"], many_seeds),
+    found = {
+        (row["class_name"], row["seed"]): [
             f"{row['correct']} of {row['n']}",
             _score(row),
             row["mistaken_for"] or NONE,
             str(row["mistaken"]) if row["mistaken_for"] else NONE,
         ]
-        for row in ordered.iter_rows(named=True)
+        for row in cells.iter_rows(named=True)
+    }
+    names = sorted(set(cells["class_name"]), key=lambda name: (name not in held_out, name))
+    rows = [
+        [
+            name,
+            "held out" if name in held_out else "seen",
+            *_seed(seed, seeds),
+            *found.get((name, seed), [MISSING] * 4),
+        ]
+        for name in names
+        for seed in seeds
     ]
-    columns = ["Class", "Set", *(["Seed"] if many_seeds else []), "Right", "Accuracy"]
+    columns = ["Class", "Set", *_seed("Seed", seeds), "Right", "Accuracy"]
     columns += ["Most often taken for", "Times"]
     caption = (
         "Every class in the test domain (new instances): share of right first choices with its "
@@ -106,10 +127,9 @@ def class_view(cells: pl.DataFrame, held_out: Collection[str], many_seeds: bool)
     return View(caption, columns, rows)
 
 
-def _seed(seed: int | None, many_seeds: bool) -> list[str]:
-    if not many_seeds:
-        return []
-    return [MISSING if seed is None else str(seed)]
+def _seed(seed: int | str, seeds: Sequence[int]) -> list[str]:
+    """A cell for the seed, where there are several."""
+    return [str(seed)] if len(seeds) > 1 else []
 
 
 def _score(row: dict) -> str:

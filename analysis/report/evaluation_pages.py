@@ -44,7 +44,10 @@ def page_name(setting: str, target: Target) -> str:
 
 
 def write_evaluation_pages(
-    results: StudyResults, folder: Path, mixture_pages: Collection[str]
+    results: StudyResults,
+    folder: Path,
+    mixture_pages: Collection[str],
+    report_tables: Collection[str],
 ) -> list[Path]:
     """Write every page as a whole; equal results give equal bytes.
 
@@ -52,6 +55,7 @@ def write_evaluation_pages(
         results: of the study.
         folder: where to write, below the report's folder.
         mixture_pages: names of mixtures that have a page in the study's folder.
+        report_tables: names of the tables of the report, which hold the numbers of the pages.
 
     Returns:
         Paths of the pages.
@@ -68,21 +72,22 @@ def write_evaluation_pages(
         }
         content = _content(results, setting, target, runs, found)
         content["links"] = _links(mixture, mixture_pages)
+        content["csv"] = {name: f"../tables/{name}.csv" for name in report_tables}
         path = folder / f"{page_name(setting, target)}.html"
         write_text(path, render("evaluation.html.j2", content))
         paths.append(path)
     return paths
 
 
-def _grid(results: StudyResults) -> Iterator[tuple[str, int, str, str, list[str]]]:
-    """Test domain, draw, setting, mixture and runs (one per seed) of every page."""
-    keys = ["test_domain", "draw", "setting", "mixture", "run"]
+def _grid(results: StudyResults) -> Iterator[tuple[str, int, str, str, dict[str, int]]]:
+    """Test domain, draw, setting, mixture and planned runs with their seeds, of every page."""
+    keys = ["test_domain", "draw", "setting", "mixture", "run", "seed"]
     order = served(results).select(keys).rows()
     for key, group in groupby(order, key=lambda row: row[:4]):
-        yield (*key, [row[4] for row in group])
+        yield (*key, dict(row[4:] for row in group))
 
 
-def _of_runs(whole: pl.DataFrame, parts: dict, runs: list[str]) -> pl.DataFrame:
+def _of_runs(whole: pl.DataFrame, parts: dict, runs: Collection[str]) -> pl.DataFrame:
     """The rows of these runs, without looking at those of all others."""
     return pl.concat([whole.clear(), *(parts[run,] for run in runs if (run,) in parts)])
 
@@ -91,7 +96,7 @@ def _content(
     results: StudyResults,
     setting: str,
     target: Target,
-    runs: list[str],
+    runs: dict[str, int],
     found: dict[str, pl.DataFrame],
 ) -> dict:
     plan = results.plan
@@ -100,7 +105,7 @@ def _content(
         "final", pl.col("prompts") == plan.prompts[0], draw=target.draw
     )
     cells = found["cells"].filter(split="test", domain=target.test_domain)
-    held_out = plan.draws[target.draw]
+    held_out, seeds = plan.draws[target.draw], list(runs.values())
     states = dict(results.runs.select("run", "state").rows())
     title = f"{setting_label(setting)}, test domain {target.test_domain}"
     return {
@@ -109,10 +114,10 @@ def _content(
         "description": _description(setting, manifest),
         "states": {run: states[run] for run in runs},
         "held_out": held_out,
-        "domains": domains_view(evaluation, plan, len(runs) > 1),
-        "confusion": confusion_view(evaluation, target.test_domain, len(runs) > 1),
+        "domains": domains_view(evaluation, plan, target.draw, seeds),
+        "confusion": confusion_view(evaluation, target.test_domain, seeds),
         "extremes": extremes_view(cells, held_out),
-        "classes": class_view(cells, held_out, len(runs) > 1),
+        "classes": class_view(cells, held_out, seeds),
     }
 
 

@@ -280,9 +280,11 @@ def _similarity_panel(axes: Axes, table: pl.DataFrame, applies: bool) -> None:
                 rows["depth"], rows["lo"], rows["hi"], color=colour, alpha=opacity, linewidth=0
             )
             axes.plot(rows["depth"], rows["value"], color=colour, marker="o", markersize=3.5)
-        ceiling = of_pairs.group_by("depth").agg(pl.mean("ceiling")).sort("depth")
+        ceiling = (
+            of_pairs.group_by("depth", maintain_order=True).agg(pl.mean("ceiling")).sort("depth")
+        )
         axes.plot(ceiling["depth"], ceiling["ceiling"], color=colour, linestyle="--", linewidth=1)
-    chance = table.group_by("depth").agg(pl.col("chance").mean()).sort("depth")
+    chance = table.group_by("depth", maintain_order=True).agg(pl.col("chance").mean()).sort("depth")
     axes.plot(chance["depth"], chance["chance"], color=GREY, linestyle=":", linewidth=1.3)
     sites = table.select("depth", "site").unique().sort("depth")
     axes.set_xticks(sites["depth"].to_list(), sites["site"].to_list(), rotation=45, ha="right")

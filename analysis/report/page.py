@@ -29,7 +29,9 @@ OWN_FILES = {"tables": "*.csv", "figures": "*.svg", "splits": "*.html"}
 """files of the report's folders, all of which the report makes itself"""
 
 
-def write_report(results: StudyResults, folder: Path, command: str) -> Path:
+def write_report(
+    results: StudyResults, folder: Path, command: str, differences: pl.DataFrame | None = None
+) -> Path:
     """Write `index.html`, `report.md`, `tables/`, `figures/` and `splits/`, each file as a whole.
 
     The bytes depend on the results, the command, and which pages of mixtures there are. What an
@@ -39,11 +41,12 @@ def write_report(results: StudyResults, folder: Path, command: str) -> Path:
         results: what the study's folder holds.
         folder: where to write; pages of mixtures are looked for beside it, in `splits`.
         command: the command line that made the report, to be shown in it.
+        differences: `contrasts.contrasts` of the results, where they are known already.
 
     Returns:
         The path of `index.html`.
     """
-    differences = contrasts(results)
+    differences = contrasts(results) if differences is None else differences
     mixture_pages = _mixture_pages(results, folder.parent / "splits")
     pages = {label: f"splits/{quote(name)}.html" for name, label in page_names(results).items()}
     sections = report_sections(results, differences, mixture_pages, pages)
@@ -55,7 +58,7 @@ def write_report(results: StudyResults, folder: Path, command: str) -> Path:
     for name, svg in figures.items():
         written.append(folder / "figures" / f"{name}.svg")
         write_text(written[-1], svg)
-    written += write_evaluation_pages(results, folder / "splits", set(mixture_pages))
+    written += write_evaluation_pages(results, folder / "splits", set(mixture_pages), tables)
     content = {
         "plan": results.plan,
         "command": command,

@@ -16,12 +16,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from analysis.report.figures import GREY, INK, NARROW, WIDTH, legend, styled
-from analysis.report.probe_tables import mean_curves
+from analysis.report.probe_tables import mean_curves, sites_of
 from analysis.report.summary import setting_label
 from analysis.report.views import CLASS_LABELS
 
 MOST_PANELS = 9
 """settings that have room"""
+LOW, TALL = 2.6, 3.2
+"""inches of a panel: with numbers, and with names of sites below it"""
 MOST_MARKED = 4
 """lines of a kind in a panel whose points can be told from each other"""
 TEST, NATURAL = "#D55E00", "#0072B2"
@@ -38,9 +40,9 @@ def site_figure(table: pl.DataFrame) -> Figure:
         table: rows of `probe_tables.site_scores` of one test domain; the first MOST_PANELS
             settings are drawn.
     """
-    sites = table.drop_nulls("depth").select("depth", "site").unique().sort("depth")
-    figure, panels = _panels(table, _site_panel)
-    for axes in panels:
+    figure, panels = _panels(table, _site_panel, TALL, sharex=False)
+    for axes, setting in panels:
+        sites = sites_of(table.filter(setting=setting))
         axes.set_xticks(sites["depth"].to_list(), sites["site"].to_list(), rotation=45, ha="right")
     legend(figure, _legend(table, CLASS_LABELS))
     return figure
@@ -56,8 +58,8 @@ def few_shot_figure(table: pl.DataFrame) -> Figure:
     """
     shots = table["shots"].drop_nulls().unique().sort().to_list()
     held_out = table.filter((pl.col("classes") == "held_out") | pl.col("missing"))
-    figure, panels = _panels(held_out, _few_shot_panel)
-    for axes in panels:
+    figure, panels = _panels(held_out, _few_shot_panel, LOW, sharex=True)
+    for axes, _ in panels:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(shots))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -69,37 +71,37 @@ def few_shot_figure(table: pl.DataFrame) -> Figure:
 
 
 def _panels(
-    table: pl.DataFrame, draw: Callable[[Axes, pl.DataFrame], None]
-) -> tuple[Figure, list[Axes]]:
-    """A panel per setting on one scale, drawn, and those that have points."""
+    table: pl.DataFrame, draw: Callable[[Axes, pl.DataFrame], None], height: float, *, sharex: bool
+) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """A panel per setting on one scale of scores, drawn, and whose it is."""
     settings = table["setting"].unique(maintain_order=True).to_list()[:MOST_PANELS]
     columns = min(3, len(settings))
     lines = -(-len(settings) // columns)
     width = WIDTH if columns > 1 else NARROW
-    figure = Figure(figsize=(width, 2.6 * lines + 0.9), layout="constrained")
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    figure = Figure(figsize=(width, height * lines + 0.9), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=sharex, sharey=True, squeeze=False)
     for axes, setting in zip(grid.ravel(), settings, strict=False):
         part = table.filter(setting=setting)
         axes.set_title(textwrap.fill(setting_label(setting), 30))
         _zero_shot(axes, part)
         draw(axes, part)
         _say_missing(axes, part)
-    _lowest_labels(grid, len(settings))
+    _hide_labels(grid, len(settings), sharex)
     for axes in grid[:, 0]:
         axes.set_ylabel("balanced top-1 accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.yaxis.set_major_locator(MaxNLocator(5))
     highest = table.select(pl.max_horizontal("hi", "value", "zero_shot_hi").max()).item()
     grid[0, 0].set_ylim(0, min(1.02, 1.06 * highest) if highest else 1)
-    return figure, list(grid.ravel()[: len(settings)])
+    return figure, list(zip(grid.ravel(), settings, strict=False))
 
 
-def _lowest_labels(grid: np.ndarray, count: int) -> None:
-    """Hide what has no setting; the panel above it gets the labels of the axis."""
+def _hide_labels(grid: np.ndarray, count: int, sharex: bool) -> None:
+    """Hide what has no setting, and the labels of an axis that a panel below has too."""
     columns = grid.shape[1]
     for place, axes in enumerate(grid.ravel()):
         axes.set_visible(place < count)
-        axes.tick_params(labelbottom=place + columns >= count)
+        axes.tick_params(labelbottom=not sharex or place + columns >= count)
 
 
 def _zero_shot(axes: Axes, table: pl.DataFrame) -> None:
@@ -125,7 +127,7 @@ def _zero_shot(axes: Axes, table: pl.DataFrame) -> None:
             bands, transform=across, facecolors=INK, alpha=0.08 / many, linewidths=0
         )
         axes.add_collection(ground, autolim=False)
-    for chance in table["chance"].drop_nulls().unique():
+    for chance in table["chance"].drop_nulls().unique().sort():
         axes.axhline(chance, color=GREY, linestyle=":", linewidth=1.3)
 
 
@@ -196,7 +198,7 @@ def _say_missing(axes: Axes, table: pl.DataFrame) -> None:
 def _legend(table: pl.DataFrame, class_sets: dict[str, str]) -> list[Artist]:
     test_domain = table["test_domain"][0]
     natural = table.filter(pl.col("trained_on") != pl.col("test_domain"))["trained_on"]
-    trained = {test_domain: TEST} | {name: NATURAL for name in natural.unique().to_list()}
+    trained = {test_domain: TEST} | {name: NATURAL for name in natural.unique().sort().to_list()}
     point = {"marker": "o", "markersize": 4}
     return [
         *(

@@ -172,9 +172,9 @@ def mean_curves(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def sites_view(table: pl.DataFrame) -> View:
-    """`tested_here` of `site_scores` with a column per site."""
+    """`tested_here` of `site_scores` with a column per site; a dash where a model has none."""
     known = table.drop_nulls("value")
-    sites = known.select("depth", "site").unique().sort("depth")["site"].to_list()
+    sites = sites_of(known)["site"].to_list()
     many = replicates(table)
     rows = []
     for key, group in table.group_by([*KEYS, "trained_on", "classes"], maintain_order=True):
@@ -188,6 +188,12 @@ def sites_view(table: pl.DataFrame) -> View:
         f"domain of the probe's training images.{_chance_text(known)}"
     )
     return View(caption, columns, rows, headers=2)
+
+
+def sites_of(table: pl.DataFrame) -> pl.DataFrame:
+    """Every `site` with its `depth`, the smallest where architectures differ, in their order."""
+    depths = table.drop_nulls("depth").group_by("site").agg(pl.col("depth").min())
+    return depths.sort("depth", "site")
 
 
 def few_shot_view(table: pl.DataFrame) -> View:

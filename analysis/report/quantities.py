@@ -82,7 +82,8 @@ def generalization_section(results: StudyResults) -> Section | None:
                 "Score on held-out classes as a share of the upper bound's score",
                 "Intervals are 95 % over test samples, numerator and denominator from the same "
                 "ones; 100 % is as good as having seen the combinations."
-                + (replicates if len(results.plan.seeds) > 1 else ""),
+                + (replicates if len(results.plan.seeds) > 1 else "")
+                + _not_drawn(relative),
             )
         )
     parts.append(Table("quantities", table, quantities_view(table)))
@@ -91,6 +92,18 @@ def generalization_section(results: StudyResults) -> Section | None:
         parts.append(Table("quantities_over_draws", drawn, over_draws_view(drawn)))
     parts.append(Text(COVERED + _family(table), soft=True))
     return Section("Domain and compositional generalization", tuple(parts))
+
+
+def _not_drawn(relative: pl.DataFrame) -> str:
+    """How many shares are not drawn, and why."""
+    without = relative.filter(pl.col("value").is_null())
+    refused = without.filter(pl.col("seeds") > 0).height
+    reasons = {
+        "have no number, because the upper bound is not clearly above chance": refused,
+        "are missing": without.height - refused,
+    }
+    told = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    return f" Not drawn, of {relative.height} points: {'; '.join(told)}." if told else ""
 
 
 def _family(table: pl.DataFrame) -> str:

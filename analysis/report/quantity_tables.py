@@ -50,8 +50,9 @@ OVER_DRAWS = {
     **dict.fromkeys([key for key in KEYS if key != "draw"], pl.String),
     "value": pl.Float64,
     "draws": pl.Int64,
-    "missing_draws": pl.String,
+    **dict.fromkeys(["missing_draws", "refused_draws"], pl.String),
     **dict.fromkeys(["smallest", "largest", "sd", "lo", "hi"], pl.Float64),
+    "reason": pl.String,
 }
 Grid = dict[tuple[str, Target], list[tuple[int, str]]]
 
@@ -77,22 +78,30 @@ def over_draws(table: pl.DataFrame) -> pl.DataFrame:
     """`quantities` over draws of held-out classes; every draw counts the same.
 
     Columns: those that name a quantity without `draw`, and of the draws that have a value: their
-    mean `value`, `draws` (how many), `missing_draws` (the others), `smallest`, `largest`, `sd`, and
-    `lo`, `hi` (Student's 95 % interval of the mean; null for fewer than three draws, or equal
-    ones). Test samples are no part of these.
+    mean `value`, `draws` (how many), `missing_draws` (those without data), `refused_draws` (those
+    that have data and no number), `smallest`, `largest`, `sd`, `lo`, `hi` (Student's 95 % interval
+    of the mean; null for fewer than three draws, or equal ones), and `reason`: where any draw is
+    refused there is no mean and no spread, because refusal depends on what would be averaged. Test
+    samples are no part of these.
     """
     named = [key for key in KEYS if key != "draw"]
     rows = []
     for key, group in table.group_by(named, maintain_order=True):
         known = group.drop_nulls("value")["value"]
-        missing = group.filter(pl.col("value").is_null())["draw"].sort()
-        lo, hi = t_interval(known.to_list())
-        rows.append(
-            dict(zip(named, key, strict=True))
-            | {"value": known.mean(), "draws": len(known), "lo": lo, "hi": hi}
-            | {"missing_draws": ", ".join(map(str, missing)), "sd": known.std()}
-            | {"smallest": known.min(), "largest": known.max()}
+        without = group.filter(pl.col("value").is_null()).sort("draw")
+        refused = without.filter(pl.col("seeds") > 0)
+        missing = without.filter(pl.col("seeds") == 0)
+        row = dict(zip(named, key, strict=True)) | {"draws": len(known)}
+        row["missing_draws"], row["refused_draws"] = (
+            ", ".join(map(str, draws["draw"])) for draws in (missing, refused)
         )
+        if refused.height:
+            draw, reason = refused.select("draw", "reason").row(0)
+            rows.append(row | {"reason": f"draw {draw}: {reason}"})
+            continue
+        lo, hi = t_interval(known.to_list())
+        spread = {"smallest": known.min(), "largest": known.max(), "sd": known.std()}
+        rows.append(row | {"value": known.mean(), "lo": lo, "hi": hi} | spread)
     return pl.DataFrame(rows, schema=OVER_DRAWS, orient="row", infer_schema_length=None)
 
 
@@ -137,6 +146,7 @@ def _spread(values: pl.Series) -> dict:
 def _comparisons(results: StudyResults) -> Iterator[dict]:
     plan, grid = results.plan, _grid(results.plan)
     chance = 1 / len(plan.classes)
+    pretrained = _pretrained(plan)
     answers = results.predictions.filter(split=SPLIT).partition_by("run", as_dict=True)
     by_run = {str(run): table for (run,), table in answers.items()}
     targets = [Target(*key) for key in product(plan.test_domains, range(len(plan.draws)))]
@@ -149,14 +159,14 @@ def _comparisons(results: StudyResults) -> Iterator[dict]:
             if (against, target) not in grid:
                 continue
             pairs = _pairs(plan, grid, by_run, (against, setting), target)
-            planned = len(grid[setting, target])
+            seeded = against if setting in pretrained else setting
             yield {
                 "split": SPLIT,
                 **target._asdict(),
                 "setting": setting,
                 "quantity": quantity,
                 "against": against,
-                **_compared(quantity, pairs, chance, planned),
+                **_compared(quantity, pairs, chance, planned=len(grid[seeded, target])),
             }
 
 
@@ -213,12 +223,16 @@ def _pairs(
         )
         for setting in settings
     )
-    pretrained = {run.setting for run in plan.runs if run.is_pretrained}
-    if settings[1] in pretrained:
+    if settings[1] in _pretrained(plan):
         other = other.drop("seed").join(baseline.select("seed").unique(), how="cross")
     return baseline.join(
         other.drop("label"), on=["seed", "id"], suffix="_setting", maintain_order="left"
     ).sort("id", "seed")
+
+
+def _pretrained(plan: StudyPlan) -> set[str]:
+    """Settings that have no seed of their own."""
+    return {run.setting for run in plan.runs if run.is_pretrained}
 
 
 def _compared(quantity: str, pairs: pl.DataFrame, chance: float, planned: int) -> dict:
@@ -247,8 +261,9 @@ def _compared(quantity: str, pairs: pl.DataFrame, chance: float, planned: int) -
 
 def _by_seed(quantity: str, pairs: pl.DataFrame) -> pl.Series:
     """The quantity per seed, each on the same samples."""
-    by_label = pairs.group_by("seed", "label").agg(pl.col("correct", "correct_setting").mean())
-    levels = by_label.group_by("seed").agg(pl.col("correct", "correct_setting").mean())
+    mean = pl.col("correct", "correct_setting").mean()
+    by_label = pairs.group_by("seed", "label", maintain_order=True).agg(mean)
+    levels = by_label.group_by("seed", maintain_order=True).agg(mean)
     before, after = pl.col("correct"), pl.col("correct_setting")
     if quantity == RELATIVE:
         levels = levels.filter(before > 0)

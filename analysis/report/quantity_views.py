@@ -56,8 +56,9 @@ def over_draws_view(table: pl.DataFrame) -> View:
     rows = []
     for row in table.iter_rows(named=True):
         names = [row["test_domain"], setting_label(row["setting"]), LABELS[row["quantity"]]]
-        missing = f" (missing: {row['missing_draws']})" if row["missing_draws"] else ""
-        rows.append([*names, f"{row['draws']}{missing}", *_over_draws(row)])
+        without = {MISSING: row["missing_draws"], REFUSED: row["refused_draws"]}
+        told = [f" ({word}: {draws})" for word, draws in without.items() if draws]
+        rows.append([*names, f"{row['draws']}{''.join(told)}", *_over_draws(row)])
     caption = (
         "The same over draws of held-out classes: means over draws (of means over seeds), and how "
         "draws differ; test samples are no part of it."
@@ -141,6 +142,8 @@ def _over_seeds(row: dict | None) -> str:
 
 
 def _over_draws(row: dict) -> list[str]:
+    if row["refused_draws"]:
+        return [f"{REFUSED}: {row['reason']}", *[REFUSED] * 3]
     if row["value"] is None:
         return [MISSING] * 4
     say = percent if row["quantity"] in SHARES else points

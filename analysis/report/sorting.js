@@ -3,8 +3,8 @@
 // Without this script the page says the same, in the order in which it was written.
 (() => {
   const SECONDS = { s: 1, min: 60, h: 3600 };
-  const NUMBER = /^<?\s*([+\u2212-]?\d[\d\u202f]*(?:\.\d+)?)(?:[\s\u00a0](s|min|h))?(?![\w.])/;
-  const ABSENT = new Set(["", "missing", "not known", "\u2013"]);
+  const NUMBER = /^[<>]?\s*([+\u2212-]?\d[\d\u202f]*(?:\.\d+)?)(?:[\s\u00a0](s|min|h))?(?![\w.])/;
+  const ABSENT = /^(missing|not known|\u2013|no number.*|needs .*)?$/;
   const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
 
   function numberIn(text) {
@@ -16,9 +16,9 @@
 
   function keysOf(rows, column) {
     const texts = rows.map((row) => row.cells[column].textContent.trim());
-    const known = texts.filter((text) => !ABSENT.has(text));
+    const known = texts.filter((text) => !ABSENT.test(text));
     const numeric = known.length > 0 && known.every((text) => !Number.isNaN(numberIn(text)));
-    return texts.map((text) => (ABSENT.has(text) ? null : numeric ? numberIn(text) : text));
+    return texts.map((text) => (ABSENT.test(text) ? null : numeric ? numberIn(text) : text));
   }
 
   function compare(a, b) {

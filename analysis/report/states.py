@@ -6,7 +6,9 @@ A run is `done`, `stale` (it has results, of another configuration, other weight
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +25,39 @@ LETTERS = 160
 """of a run's error that are told"""
 
 
-def run_state(run: PlannedRun, folder: Path, record: dict[str, Any]) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Marker:
+    """A run's DONE: what it holds, and when it was written (Unix seconds)."""
+
+    text: str
+    written: float
+
+
+def read_marker(path: Path) -> Marker | None:
+    """A run's DONE, of one moment; None where there is none. A run that begins anew deletes it."""
+    try:
+        with path.open("rb") as file:
+            text = file.read().decode("utf-8", errors="replace")
+            return Marker(text, os.fstat(file.fileno()).st_mtime)
+    except OSError:
+        return None
+
+
+def run_state(
+    run: PlannedRun, folder: Path, record: dict[str, Any], marker: Marker | None
+) -> tuple[str, str]:
     """State of a run and the reason for it, as far as its small files tell.
 
     Args:
         run: as the study plans it.
         folder: of the run.
         record: content of its run.json; empty where that is absent or damaged.
+        marker: its DONE.
     """
-    marker = folder / "DONE"
     if reason := _mismatch(run, folder, record):
         return "stale", reason
-    if marker.is_file():
-        if run.results_key and marker.read_text(encoding="utf-8") != run.results_key:
+    if marker is not None:
+        if run.results_key and marker.text != run.results_key:
             return "stale", "evaluated for other held-out classes or with other prompts or probes"
         return "done", ""
     if (folder / "FAILED").is_file():
@@ -68,7 +90,11 @@ def _other_config(run: PlannedRun, path: Path) -> str:
 
 
 def _first_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # gone: the run begins anew
+        return ""
+    lines = text.strip().splitlines()
     return lines[0][:LETTERS] if lines else ""
 
 

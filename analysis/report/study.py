@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,15 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from analysis.report.states import mixed_tables, run_state, strangers
+from analysis.report.states import Marker, mixed_tables, read_marker, run_state, strangers
 from analysis.report.study_files import (
     RUN_COLUMNS,
     Schema,
     collect,
     read_lines,
     read_manifests,
-    read_object,
     read_parquet,
+    read_record,
 )
 from gen.runs import Target
 
@@ -45,8 +45,8 @@ PREDICTIONS = {
     "domain": pl.String,
     "class_name": pl.String,
     "label": pl.Int64,
-    "top5": pl.List(pl.Int64),
-    "checkpoint": pl.String,
+    "correct": pl.Boolean,
+    "checkpoint": pl.Categorical,  # 64 letters, the same in every row of a run
 }
 CELLS = {
     "split": pl.String,
@@ -149,7 +149,7 @@ class StudyPlan:
         dataset_seconds: how long the dataset took to build.
         prompts: names of the prompt sets; the first one makes the headline scores.
         probes: whether linear probes are trained.
-        samples_seen: by every trained run at its end; None where runs say so themselves.
+        dataset_sha256: hash of the dataset; empty where it is not known.
     """
 
     name: str
@@ -166,7 +166,7 @@ class StudyPlan:
     dataset_seconds: float | None = None
     prompts: tuple[str, ...] = ("domain_free",)
     probes: bool = False
-    samples_seen: int | None = None
+    dataset_sha256: str = ""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -188,9 +188,9 @@ class StudyPlan:
         return not self.tests.get(split, {}).get(domain, frozenset()).isdisjoint(classes)
 
     def class_set(self, name: str, draw: int) -> frozenset[str]:
-        """The `held_out` or `seen` classes of a draw."""
-        held_out = frozenset(self.draws[draw])
-        return held_out if name == "held_out" else frozenset(self.classes) - held_out
+        """The `held_out` or `seen` classes of a draw, or `all`."""
+        held_out, every = frozenset(self.draws[draw]), frozenset(self.classes)
+        return {"held_out": held_out, "seen": every - held_out, "all": every}[name]
 
 
 @dataclass(frozen=True)
@@ -202,11 +202,12 @@ class StudyResults:
             `failed`, `running` (begun) or `missing`) and the `reason` for it (empty: none).
         evaluation, predictions, cells, probes, metrics, similarity: the tables of docs/formats.md
             with `run`, `setting` and `seed`; those of finished runs, but `metrics` of all that
-            are begun. `predictions` are those of the final weights with the headline's prompts,
-            in domains that are tested, of classes that some draw holds out unless all were asked
-            for; they have `correct` instead of `top5`. The seed of a probe is `probe_seed`.
+            are begun and not stale. `predictions` are those of the final weights with the
+            headline's prompts, in the test domains of their run, of classes that some draw holds
+            out unless all were asked for; they have `correct` instead of `top5`. The seed of a
+            probe is `probe_seed`.
         mixtures: manifest by name of the mixture's folder.
-        records: run.json by run.
+        records: run.json by run, of all that are begun and not stale.
         problems: what is damaged or absent although it should be there, one sentence each.
         strangers: folders of runs that the plan does not know.
         wall_seconds: from the first start to the last finish; None where nothing finished.
@@ -248,49 +249,65 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
         every_class: whether `predictions` have all classes, not only those that a draw holds out.
     """
     problems: list[str] = []
-    records = _read_records(plan, folder, problems)
+    markers = {run.name: read_marker(folder / run.name / "DONE") for run in plan.runs}
+    records = _read_records(folder, markers, problems)
     states = {
-        run.name: run_state(run, folder / run.name, records.get(run.name, {})) for run in plan.runs
+        run.name: run_state(run, folder / run.name, records.get(run.name, {}), markers[run.name])
+        for run in plan.runs
     }
     done = [run for run in plan.runs if states[run.name][0] == "done"]
     tables = _read_tables(plan, folder, done, every_class, problems)
     headlines = headline_rows(plan, tables["evaluation"])
     predictions, cells = tables["predictions"], tables["cells"]
-    stale = mixed_tables(plan, records, predictions, headlines, cells)
-    states |= {name: ("stale", reason) for name, reason in stale.items()}
-    whole = ~pl.col("run").is_in(list(stale))
-    logged = [
-        run
-        for run in plan.runs
-        if not run.is_pretrained
-        and (run in done or (folder / run.name / "metrics.jsonl").is_file())
-    ]
+    mixed = mixed_tables(plan, records, predictions, headlines, cells)
+    states |= {name: ("stale", reason) for name, reason in mixed.items()}
+    if mixed:
+        whole = ~pl.col("run").is_in(list(mixed))
+        tables = {name: table.filter(whole) for name, table in tables.items()}
+    counted = {name: r for name, r in records.items() if states[name][0] != "stale"}
     wanted = {
-        name: run.mixture_sha256 for run in plan.runs for name in run.mixtures.values() if name
+        name: (run.mixture_sha256, target.test_domain)
+        for run in plan.runs
+        for target, name in run.mixtures.items()
+        if name
     }
+    logged = _named(_logged(plan, folder, states))
     return StudyResults(
         plan=plan,
         runs=_run_table(plan, states),
-        **{name: table.filter(whole) for name, table in tables.items()},
-        metrics=collect(folder, _named(logged), "metrics.jsonl", METRICS, read_lines, problems),
+        **tables,
+        metrics=collect(folder, logged, "metrics.jsonl", METRICS, read_lines, problems),
         mixtures=read_manifests(folder / "mixtures", wanted, problems),
-        records=records,
+        records=counted,
         problems=tuple(problems),
         strangers=strangers(plan, folder),
-        wall_seconds=_wall_seconds(folder, [r for r in done if r.name not in stale], records),
+        wall_seconds=_wall_seconds(
+            {run.name: markers[run.name] for run in done if run.name not in mixed}, records
+        ),
     )
 
 
-def _read_records(plan: StudyPlan, folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+def _read_records(
+    folder: Path, markers: Mapping[str, Marker | None], problems: list[str]
+) -> dict[str, dict[str, Any]]:
     """run.json of every run that is begun."""
-    paths = {run.name: folder / run.name / "run.json" for run in plan.runs}
-    begun = {
-        name: path
-        for name, path in paths.items()
-        if path.is_file() or path.with_name("DONE").is_file()
-    }
-    found = {name: read_object(path, problems) for name, path in begun.items()}
+    paths = {name: folder / name / "run.json" for name in markers}
+    begun = {name: path for name, path in paths.items() if path.is_file() or markers[name]}
+    found = {name: read_record(path, problems) for name, path in begun.items()}
     return {name: record for name, record in found.items() if record is not None}
+
+
+def _logged(
+    plan: StudyPlan, folder: Path, states: Mapping[str, tuple[str, str]]
+) -> list[PlannedRun]:
+    """Trained runs that have a log, or should have one; none that are stale."""
+    return [
+        run
+        for run in plan.runs
+        if not run.is_pretrained
+        and (state := states[run.name][0]) != "stale"
+        and (state == "done" or (folder / run.name / "metrics.jsonl").is_file())
+    ]
 
 
 def _read_tables(
@@ -302,23 +319,23 @@ def _read_tables(
 ) -> dict[str, pl.DataFrame]:
     """The tables of finished runs that stand under their own names in `StudyResults`."""
     named = _named(runs)
-    compared = pl.col("domain").is_in(plan.test_domains)
+    compared = pl.col("final") & (pl.col("prompts") == plan.prompts[0])
     if not every_class:
         names = sorted({name for held_out in plan.draws for name in held_out})
         compared &= pl.col("class_name").is_in(names)
-    headline = pl.col("final") & (pl.col("prompts") == plan.prompts[0])
+    right = pl.col("top5").list.first() == pl.col("label")
+    test_domains = {run.name: run.test_domains for run in runs}
 
     def read_compared(path: Path, schema: Schema) -> pl.DataFrame:
-        return read_parquet(path, schema, compared & headline)
+        here = pl.col("domain").is_in(test_domains[path.parent.name])
+        return read_parquet(path, schema, compared & here, correct=right)
 
     def read(name: str, schema: Schema, reader: Callable = read_parquet) -> pl.DataFrame:
         return collect(folder, named, f"{name}.parquet", schema, reader, problems)
 
-    predictions = read("predictions", PREDICTIONS, read_compared)
-    right = pl.col("top5").list.first() == pl.col("label")
     probed = runs if plan.probes else []
     return {
-        "predictions": predictions.with_columns(correct=right).drop("top5"),
+        "predictions": read("predictions", PREDICTIONS, read_compared),
         "evaluation": read("evaluation", EVALUATION),
         "cells": read("cells", CELLS),
         "similarity": read("analysis/similarity", SIMILARITY),
@@ -348,17 +365,17 @@ def _run_table(plan: StudyPlan, states: dict[str, tuple[str, str]]) -> pl.DataFr
 
 
 def _wall_seconds(
-    folder: Path, done: list[PlannedRun], records: dict[str, dict[str, Any]]
+    done: Mapping[str, Marker | None], records: dict[str, dict[str, Any]]
 ) -> float | None:
-    starts = [start for run in done if (start := _started(records.get(run.name, {}))) is not None]
+    starts = [start for name in done if (start := _started(records.get(name, {}))) is not None]
     if not starts:
         return None
-    finish = max((folder / run.name / "DONE").stat().st_mtime for run in done)
+    finish = max(marker.written for marker in done.values() if marker)
     return finish - min(starts) if finish >= min(starts) else None
 
 
 def _started(record: dict[str, Any]) -> float | None:
     try:
         return datetime.fromisoformat(str(record.get("started"))).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -69,10 +69,10 @@ def _paired(a: StudyResults, b: StudyResults, row: Mapping[str, Any]) -> dict[st
     if reason := _obstacle(a, b, row):
         return {"unpaired": reason}
     mean = pl.col("correct").mean()
-    sides = [
-        _answers(results, row).group_by("id").agg(pl.col("label").first(), mean)
-        for results in (a, b)
-    ]
+    answers = [_answers(results, row) for results in (a, b)]
+    if [side["run"].n_unique() for side in answers] != [row["seeds_a"], row["seeds_b"]]:
+        return {"unpaired": "their scores and predictions are not of the same seeds"}
+    sides = [side.group_by("id").agg(pl.col("label").first(), mean) for side in answers]
     pairs = sides[0].join(sides[1], on=["id", "label"], suffix="_b").sort("id")
     if not len(pairs) == len(sides[0]) == len(sides[1]) > 0:
         return {"unpaired": "their predictions are not of the same test samples"}
@@ -91,24 +91,17 @@ def _obstacle(a: StudyResults, b: StudyResults, row: Mapping[str, Any]) -> str:
     ]
     if lacking:
         return f"they are missing in {' and '.join(lacking)}"
-    hashes = [_dataset_hashes(results) for results in (a, b)]
-    if not all(hashes):
+    if not (a.plan.dataset_sha256 and b.plan.dataset_sha256):
         return "the dataset of one is not known"
-    if hashes[0] != hashes[1]:
+    if a.plan.dataset_sha256 != b.plan.dataset_sha256:
         return "their datasets differ"
     if set(a.plan.draws[row["draw"]]) != set(b.plan.draws[row["draw"]]):
         return "their held-out classes differ"
     return ""
 
 
-def _dataset_hashes(results: StudyResults) -> set[str]:
-    """The dataset's hash, as the manifests of the mixtures tell it."""
-    found = (manifest.get("dataset_sha256") for manifest in results.mixtures.values())
-    return {sha256 for sha256 in found if sha256}
-
-
 def _answers(results: StudyResults, row: Mapping[str, Any]) -> pl.DataFrame:
-    """`id`, `label` and `correct` of a row's samples, once per seed."""
+    """`run`, `id`, `label` and `correct` of a row's samples, once per seed."""
     target = Target(row["test_domain"], row["draw"])
     runs = tables.served(results).filter(setting=row["setting"], **target._asdict())["run"]
     members = results.plan.class_set(row["classes"], row["draw"])
@@ -117,7 +110,7 @@ def _answers(results: StudyResults, row: Mapping[str, Any]) -> pl.DataFrame:
         pl.col("class_name").is_in(sorted(members)),
         split=row["split"],
         domain=row["test_domain"],
-    ).select("id", "label", pl.col("correct").cast(pl.Float64))
+    ).select("run", "id", "label", pl.col("correct").cast(pl.Float64))
 
 
 def _holm_by_split(table: pl.DataFrame) -> pl.Series:

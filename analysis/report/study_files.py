@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 Schema = dict[str, Any]
@@ -30,7 +31,27 @@ REMEDIES = {
     "analysis/probes.parquet": ANALYZED,
     "metrics.jsonl": "it was written while training and cannot be made again",
 }
+NUMBER = (int, float, type(None))
+OBJECT = (dict, type(None))
 MANIFEST_KEYS = ("domains", "classes", "realised")
+MANIFEST = {
+    **dict.fromkeys(["domains", "classes", "held_out", "realised", "exposure", "available"], list),
+    **dict.fromkeys(["rule", "budget", "base"], OBJECT),
+    "size": NUMBER,
+    "sha256": str,
+}
+"""kind of the values of a manifest that the report reads; below, of those within them"""
+WITHIN: dict[str, dict[str, Any]] = {
+    "rule": {"description": (str, type(None))},
+    "budget": {"rule": str, "size": NUMBER},
+    "base": {"samples": NUMBER},
+}
+MATRICES = ("realised", "exposure", "available")
+RECORD = {
+    **dict.fromkeys(["seconds", "versions"], dict),
+    **dict.fromkeys(["samples_seen", "samples_per_second"], NUMBER),
+}
+"""kind of the values of a run.json that the report computes with"""
 
 
 def collect(
@@ -68,16 +89,19 @@ def collect(
     return pl.concat(parts)
 
 
-def read_parquet(path: Path, schema: Schema, rows: pl.Expr | None = None) -> pl.DataFrame:
+def read_parquet(
+    path: Path, schema: Schema, rows: pl.Expr | None = None, **made: pl.Expr
+) -> pl.DataFrame:
     """The columns of a Parquet file that a schema names, in its types.
 
     Args:
         path: of the file.
         schema: type by column.
         rows: which to take; may use columns that the schema does not name.
+        made: columns of the schema that are made of the file's; these may be others too.
     """
     table = pl.scan_parquet(path, glob=False)
-    wanted = table if rows is None else table.filter(rows)
+    wanted = (table if rows is None else table.filter(rows)).with_columns(**made)
     return wanted.select(*schema).cast(schema).collect()  # type: ignore[arg-type]
 
 
@@ -107,26 +131,69 @@ def read_object(path: Path, problems: list[str]) -> dict[str, Any] | None:
     return content
 
 
+def read_record(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The run.json of a run, without values that are of another kind than they must be."""
+    record = read_object(path, problems)
+    if record is None:
+        return None
+    odd = _of_other_kind(record, RECORD)
+    stages: dict[str, Any] = {} if "seconds" in odd else record.get("seconds", {})
+    if _of_other_kind(stages, dict.fromkeys(stages, NUMBER)):
+        odd.append("seconds")
+    if odd:
+        problems.append(f"{path.parent.name}/{path.name} has no usable {', '.join(odd)}")
+    return {key: value for key, value in record.items() if key not in odd}
+
+
+def _of_other_kind(content: Mapping[str, Any], kinds: Mapping[str, Any]) -> list[str]:
+    """Keys whose values are of another kind than they must be."""
+    return [k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind)]
+
+
 def read_manifests(
-    folder: Path, wanted: dict[str, str], problems: list[str]
+    folder: Path, wanted: Mapping[str, tuple[str, str]], problems: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Manifest by name of the mixture's folder.
 
     Args:
         folder: of the study's mixtures.
-        wanted: by name, the sha256 that the manifest must state; anything where empty.
+        wanted: by name, the sha256 that the manifest must state (anything where empty), and the
+            test domain.
         problems: a sentence is added for every manifest that cannot be used.
     """
     manifests = {}
-    for name, sha256 in wanted.items():
+    for name, (sha256, test_domain) in wanted.items():
         manifest = read_object(folder / name / "manifest.json", problems)
         if manifest is None:
             continue
-        lacking = [word for word in MANIFEST_KEYS if word not in manifest]
-        if lacking:
-            problems.append(f"{name}/manifest.json lacks {', '.join(lacking)}")
+        if damage := _damage(manifest, test_domain, hashed=bool(sha256)):
+            problems.append(f"{name}/manifest.json {damage}")
         elif sha256 and manifest["sha256"] != sha256:
             problems.append(f"{name}/manifest.json is that of another mixture than the runs'")
         else:
             manifests[name] = manifest
     return manifests
+
+
+def _damage(manifest: Mapping[str, Any], test_domain: str, *, hashed: bool) -> str:
+    """Why a manifest cannot be used; empty where it can."""
+    needed = (*MANIFEST_KEYS, *(["sha256"] if hashed else []))
+    if lacking := [key for key in needed if key not in manifest]:
+        return f"lacks {', '.join(lacking)}"
+    odd = _of_other_kind(manifest, MANIFEST) or [
+        key for key, kinds in WITHIN.items() if _of_other_kind(manifest.get(key) or {}, kinds)
+    ]
+    if odd:
+        return f"has no usable {', '.join(odd)}"
+    shape = len(manifest["domains"]), len(manifest["classes"])
+    if askew := [key for key in MATRICES if key in manifest and _shape(manifest[key]) != shape]:
+        return f"has no number for every domain and class in {', '.join(askew)}"
+    return "" if test_domain in manifest["domains"] else f"has no domain {test_domain}"
+
+
+def _shape(rows: Any) -> tuple[int, ...]:
+    """Shape of a matrix of numbers; empty of what is none."""
+    try:
+        return np.array(rows, dtype=float).shape
+    except (TypeError, ValueError):
+        return ()

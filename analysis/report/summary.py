@@ -7,7 +7,7 @@ from itertools import product
 
 import polars as pl
 
-from analysis.report.contrasts import contrasts, over_draws
+from analysis.report.contrasts import over_draws
 from analysis.report.spread import FEWEST
 from analysis.report.study import StudyPlan, StudyResults
 from analysis.report.tables import missing_runs
@@ -230,12 +230,17 @@ def _coverage(plan: StudyPlan) -> str:
     )
 
 
-def summary_lines(results: StudyResults) -> list[str]:
-    """The report in a few lines, for a terminal."""
+def summary_lines(results: StudyResults, table: pl.DataFrame) -> list[str]:
+    """The report in a few lines, for a terminal.
+
+    Args:
+        results: of the study.
+        table: `contrasts.contrasts` of it.
+    """
     return [
         f"study {results.plan.name}: accuracy on held-out classes of each test domain",
         *banner_lines(results),
-        *(f"  {sentence}" for sentence in contrast_sentences(results, contrasts(results))),
+        *(f"  {sentence}" for sentence in contrast_sentences(results, table)),
         caveat(results),
     ]
 

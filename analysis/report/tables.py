@@ -86,24 +86,29 @@ def unknown_exposures(results: StudyResults) -> pl.DataFrame:
 
 
 def all_domains(results: StudyResults) -> pl.DataFrame:
-    """Accuracy of every run in every domain, on all classes.
+    """Accuracy of every run in every domain, by the draws that the run serves and by class set.
 
-    Columns: `run`, `setting`, `seed`, `split`, `domain`, `value`, `lo`, `hi`, `n`.
+    Columns: `run`, `setting`, `seed`, `draw`, `split`, `domain`, `classes` (`held_out`, `seen` or
+    `all`), `value`, `lo`, `hi`, `n`. Every planned row that the dataset has test images for is
+    there.
     """
     plan = results.plan
     tested = [
-        (split, domain)
-        for split, domain in product(plan.splits, plan.domains)
-        if plan.is_tested(split, domain, plan.classes)
+        (draw, split, domain, classes)
+        for draw, split, domain, classes in product(
+            range(len(plan.draws)), plan.splits, plan.domains, (*CLASS_SETS, "all")
+        )
+        if plan.is_tested(split, domain, plan.class_set(classes, draw))
     ]
-    expected = results.runs.select("run", "setting", "seed").join(
-        pl.DataFrame(tested, schema=dict.fromkeys(["split", "domain"], pl.String), orient="row"),
-        how="cross",
+    schema = {"draw": pl.Int64, **dict.fromkeys(["split", "domain", "classes"], pl.String)}
+    served_draws = [(run.name, run.setting, run.seed, n) for run in plan.runs for n in run.draws]
+    runs = {"run": pl.String, "setting": pl.String, "seed": pl.Int64, "draw": pl.Int64}
+    expected = pl.DataFrame(served_draws, schema=runs, orient="row").join(
+        pl.DataFrame(tested, schema=schema, orient="row"), on="draw", maintain_order="left_right"
     )
-    one_draw = pl.col("draw") == pl.col("draw").min().over("run")  # all say the same of all classes
-    scores = results.headline_scores.filter(one_draw, classes="all")
-    scores = scores.select("run", "split", "domain", "value", "lo", "hi", "n")
-    return expected.join(scores, on=["run", "split", "domain"], how="left", maintain_order="left")
+    keys = ["run", *schema]
+    scores = results.headline_scores.select(*keys, "value", "lo", "hi", "n")
+    return expected.join(scores, on=keys, how="left", maintain_order="left")
 
 
 def exposure_counts(results: StudyResults) -> pl.DataFrame:

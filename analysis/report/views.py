@@ -63,10 +63,12 @@ def _splits_note(splits: list[str], rows: list[list[str]]) -> str:
 
 
 def all_domains_view(table: pl.DataFrame, results: StudyResults, split: str) -> View:
-    """`tables.all_domains` of one split with a column per domain."""
+    """`tables.all_domains` of one split, all classes, with a column per domain."""
     labels, domains = _run_labels(results), results.plan.domains
     rows = []
-    by_run = groupby(table.filter(split=split).iter_rows(named=True), lambda row: row["run"])
+    one_draw = pl.col("draw") == pl.col("draw").min().over("run")  # all say the same of all classes
+    whole = table.filter(one_draw, split=split, classes="all")
+    by_run = groupby(whole.iter_rows(named=True), lambda row: row["run"])
     for run, group in by_run:
         scores = {row["domain"]: row["value"] for row in group}
         cells = [_share(scores[name]) if name in scores else NONE for name in domains]

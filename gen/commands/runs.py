@@ -98,8 +98,8 @@ def _finish_run(run: Run, study: Study, ranks: Ranks, *, note_failure: bool = Fa
 
 def _do_stages(run: Run, study: Study, ranks: Ranks) -> None:
     """Train in all processes what is not trained yet; the rest is the first one's."""
+    from gen.runs import mark_done
     from gen.stages import evaluate_run, train_run
-    from splits.files import write_text
 
     if run.pretrained is None:
         train_run(run, study.dataset, study.base, ranks)
@@ -110,7 +110,7 @@ def _do_stages(run: Run, study: Study, ranks: Ranks) -> None:
         evaluate_run(run, study.dataset)
     if not run.analyzed:
         _analyze(run, study)
-    write_text(run.folder / "DONE", run.results_key)
+    mark_done(run)
 
 
 def _describe(run: Run) -> None:
@@ -123,9 +123,9 @@ def _describe(run: Run) -> None:
 
 def _analyze(run: Run, study: Study) -> None:
     from analysis.run import analyze_run
-    from gen.runs import update_record
+    from gen.runs import update_record, void_results
 
-    update_record(run.folder, analyzed="")  # while its tables change
+    void_results(run, "analyzed")
     analyze_run(run, study.dataset)
     update_record(run.folder, analyzed=run.analyses_key)
 
@@ -166,6 +166,7 @@ def _one_stage(
     *,
     trained: bool,
 ) -> None:
+    from gen.runs import mark_done
     from gen.sweep.study import find_run
 
     study = load(options)
@@ -180,6 +181,8 @@ def _one_stage(
         if not mine:
             raise _held(run)
         stage(run, study)
+        if ranks.is_first:
+            mark_done(run)
     if ranks.is_first:
         print(run.folder)
 

@@ -31,8 +31,8 @@ def add_study_commands(commands: Verbs) -> None:
     report = study_command(commands, "report", write_study_report, text)
     report.usage = "%(prog)s [-h] [--data DATA] [--runs RUNS] STUDY [OTHER] [KEY=VALUE ...]"
     report.epilog = (
-        "examples: clipgen report demo; clipgen report demo icons; OTHER is a folder of RUNS, as it "
-        "was last swept, a study of configs/studies, or a YAML file; keys apply to STUDY"
+        "examples: clipgen report demo; clipgen report demo icons; OTHER is a folder of RUNS, as "
+        "it was last swept, a study of configs/studies, or a YAML file; keys apply to STUDY"
     )
 
 
@@ -65,6 +65,7 @@ def show_status(options: argparse.Namespace) -> None:
 
 def write_study_report(options: argparse.Namespace) -> None:
     from analysis.plan import plan_of
+    from analysis.report.contrasts import contrasts
     from analysis.report.page import write_report
     from analysis.report.study import load_results
     from analysis.report.summary import summary_lines
@@ -75,8 +76,9 @@ def write_study_report(options: argparse.Namespace) -> None:
     results = load_results(plan_of(study), study.folder, every_class=other is not None)
     command = shlex.join(["clipgen", "report", *words])
     write_pages(study)
-    path = write_report(results, study.folder / "report", command)
-    print("\n".join(summary_lines(results)))
+    differences = contrasts(results)
+    path = write_report(results, study.folder / "report", command, differences)
+    print("\n".join(summary_lines(results, differences)))
     print(f"report: {path}")
     if other:
         print(f"comparison: {_write_comparison(study, results, other, command)}")

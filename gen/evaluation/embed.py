@@ -51,20 +51,12 @@ def embed_batches(
         use(model.encode_image(inputs.contiguous(memory_format=torch.channels_last)))
 
 
-def each_batch(
-    learner: Learner,
-    images: np.ndarray,
-    device: torch.device,
-    use: Callable[[torch.Tensor], None],
-) -> None:
-    """`embed_batches` of images that are in memory, uint8 [N, H, W, 3]."""
-    embed_batches(learner, _cut(images), device, use)
-
-
 def embed_images(learner: Learner, images: np.ndarray, device: torch.device) -> torch.Tensor:
     """Normalised embeddings of uint8 `images` [N, H, W, 3]: float32 [N, E], on the CPU."""
     parts: list[torch.Tensor] = []
-    each_batch(learner, images, device, lambda features: parts.append(normalize(features).cpu()))
+    embed_batches(
+        learner, _cut(images), device, lambda features: parts.append(normalize(features).cpu())
+    )
     return torch.cat(parts)
 
 

@@ -97,7 +97,8 @@ def _write_sets(run: Run, dataset: Dataset, pixels: int, folder: Path) -> list[s
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when it is whole."""
-    if folder.exists() and not _may_be_replaced(folder):
+    folder = folder.resolve()  # `.` and `..` have no name, and a link stays one
+    if not folder.name or (folder.exists() and not _may_be_replaced(folder)):
         raise UserError(
             f"{folder} is there already, and is no export",
             expected="a new folder, or an export, which is replaced",
@@ -112,6 +113,8 @@ def _replaced(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         new.rename(folder)
     finally:
+        if old.exists() and not folder.exists():  # the new one could not take its place
+            old.rename(folder)
         for rest in (new, old):
             shutil.rmtree(rest, ignore_errors=True)
 

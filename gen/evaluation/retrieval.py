@@ -22,7 +22,7 @@ from gen.randomness import generator
 RANKS = (1, 5, 10)
 DIRECTIONS = ("image_to_text", "text_to_image")
 RESOLUTION = 1e-6
-"""cosines that agree after rounding to it are tied: equal inputs differ by float32's rounding"""
+"""cosines no further apart than this are tied: equal inputs differ by float32's rounding"""
 COSINES_AT_ONCE = 1 << 22
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -122,7 +122,7 @@ def placements(gallery: Gallery, direction: str, chunk: int | None = None) -> Pl
     chunk = chunk or max(1, COSINES_AT_ONCE // len(items))
     parts = []
     for start in range(0, len(queries), chunk):
-        scores = _rounded(queries[start : start + chunk] @ items.T)
+        scores = queries[start : start + chunk] @ items.T
         own = torch.arange(start, start + len(scores))
         if to_text:
             parts.append(_place_captions(scores, codes[own], counts))
@@ -228,26 +228,27 @@ def _galleries(samples: pl.DataFrame) -> Iterator[tuple[dict[str, str], pl.DataF
         yield {"split": str(split), "domain": str(domain)}, part
 
 
-def _rounded(cosines: torch.Tensor) -> torch.Tensor:
-    return (cosines / RESOLUTION).round()
-
-
 def _place_captions(
     scores_QT: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Placement of the one right caption of every image, each caption as often as it stands."""
     own = scores_QT.gather(1, codes[:, None])
-    better = (scores_QT > own).double() @ counts.double()
-    tied = (scores_QT == own).double() @ counts.double()
+    better, tied = (mask.double() @ counts.double() for mask in _better_and_tied(scores_QT, own))
     return better.long(), tied.long(), counts[codes], counts[codes]
 
 
 def _place_images(scores_QN: torch.Tensor, right_QN: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Placement of the best of the right images of every caption."""
     best = scores_QN.masked_fill(~right_QN, -torch.inf).amax(dim=1, keepdim=True)
-    tied = scores_QN == best
-    better = (scores_QN > best).sum(dim=1)
-    return better, tied.sum(dim=1), (tied & right_QN).sum(dim=1), right_QN.sum(dim=1)
+    better, tied = _better_and_tied(scores_QN, best)
+    counts = (mask.sum(dim=1) for mask in (better, tied, tied & right_QN, right_QN))
+    return tuple(counts)
+
+
+def _better_and_tied(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which scores [Q, …] are above a query's own one [Q, 1], and which are tied with it."""
+    differences = scores - own
+    return differences > RESOLUTION, differences.abs() <= RESOLUTION
 
 
 def _ranks_of(

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from gen.datasets.samples import Dataset
+from gen.datasets.shards import available_memory
 from gen.evaluation.cells import cell_table
 from gen.evaluation.embed import batch_size, embed_texts
 from gen.evaluation.prompts import unreadable_captions, wording_of
@@ -27,6 +28,8 @@ from gen.training.images import Images, place_images
 from gen.training.schedule import total_samples
 from splits.errors import UserError
 
+SHARE_OF_MEMORY = 0.25
+"""of what is available, which decoded images may fill: other runs are evaluated at the same time"""
 CAPTIONS = "captions"
 """stands for the prompt set of retrieval"""
 
@@ -85,8 +88,7 @@ def _predictions(
 ) -> tuple[pl.DataFrame, torch.Tensor]:
     """predictions.parquet, and the features of the final weights."""
     wanted = checkpoints(run)
-    # decoded once where several checkpoints see them, else on the way
-    place = ImagePlace.auto if len(wanted) > 1 else ImagePlace.disk
+    place = _place(run, len(wanted), 3 * samples.height * final.pixels**2)
     images, _ = place_images([(dataset.folder, samples)], final.pixels, device, place, readers=0)
     parts: list[pl.DataFrame] = []
     features = torch.empty(0)
@@ -108,6 +110,15 @@ def _predictions(
                 parts.append(table.with_columns(**described))
     answers = ("top5", "scores", "confidence", "checkpoint")
     return pl.concat(parts).select(pl.exclude(answers), *answers), features
+
+
+def _place(run: Run, times: int, needed: int) -> ImagePlace:
+    """Where images wait that are seen so many times, and need so many bytes once decoded."""
+    # decoded once where several checkpoints see them and there is room, else on the way
+    on_disk = times == 1 or run.training.images is ImagePlace.disk
+    if on_disk or needed > SHARE_OF_MEMORY * available_memory():
+        return ImagePlace.disk
+    return ImagePlace.auto
 
 
 def _by_prompts(

@@ -45,6 +45,8 @@ WEIGHTS = (
 
 UNREADABLE = (SafetensorError, UnpicklingError, EOFError)
 """what damaged weights raise"""
+UNFIT = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+"""what a configuration that lacks a key, or has one of no meaning, raises"""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def load_pretrained(source: PretrainedConfig) -> Learner:
 
     Raises:
         UserError: open_clip does not know it or cannot open it, its weights are not in the cache,
-            or they want another activation function.
+            they want another activation function, or the configuration makes no model.
     """
     import open_clip  # takes seconds to import: only where it is needed
 
@@ -130,12 +132,19 @@ def load_pretrained(source: PretrainedConfig) -> Learner:
                 f"open_clip cannot open the model `{source.model}`: {_first_line(error)}",
                 where=str(path),
             ) from None
+        except UNFIT as error:
+            raise UserError(
+                f"the configuration of `{source.model}` makes no model: "
+                f"{type(error).__name__}: {_first_line(error)}",
+                expected="a configuration of open_clip, as `clipgen export` writes it",
+                where=str(path.with_name(CONFIG)),
+            ) from None
     seen: dict[str, Any] = model.visual.preprocess_cfg
     return Learner(
         model.eval(),
         Tokens(tokenizer),
-        mean=_three(seen["mean"]),
-        std=_three(seen["std"]),
+        mean=_three(seen["mean"], source),
+        std=_three(seen["std"], source),
         pixels=_side(seen["size"], source),
         checkpoint=file_sha256(path),
     )
@@ -270,8 +279,15 @@ def _side(size: int | Sequence[int], source: PretrainedConfig) -> int:
     return sides.pop()
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = map(float, values)
+def _three(values: Sequence[float], source: PretrainedConfig) -> tuple[float, float, float]:
+    try:
+        red, green, blue = map(float, values)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"`{source.model}` has the mean or deviation {values!r}",
+            expected="three numbers: of red, green and blue",
+            where="its `preprocess_cfg`",
+        ) from None
     return red, green, blue
 
 

@@ -71,11 +71,13 @@ def _watch(study: Study, workers: list[subprocess.Popen]) -> None:
     trained = [run for run in study.runs if run.pretrained is None]
     total = total_samples(study.config.training) * len(trained)
     done = sum(samples_done(run) for run in study.runs)
+    unfinished = list(study.runs)  # who is done stays so, and is not asked again
     with progress(total, "training", "pairs", done=done) as bar:
         while any(worker.poll() is None for worker in workers):
             time.sleep(POLL_SECONDS)
-            done = sum(samples_done(run) for run in study.runs)
-            finished = sum(run.done for run in study.runs)
+            unfinished = [run for run in unfinished if not run.done]
+            finished = len(study.runs) - len(unfinished)
+            done = sum(samples_done(run) for run in trained)
             bar.set_postfix_str(f"{finished}/{len(study.runs)} runs done", refresh=False)
             bar.update(done - bar.n)
 

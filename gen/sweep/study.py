@@ -96,8 +96,8 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     check_testable(dataset, config.test_domains, draws)
     mixtures = _mixtures(config, dataset, base, draws)
     folder = runs / config.name
-    planned = _runs(config, model, dataset.pixels, list(mixtures.values()), folder)
-    planned += _pretrained_runs(config, model, dataset.pixels, draws, folder)
+    planned = _runs(config, model, dataset, list(mixtures.values()), folder)
+    planned += _pretrained_runs(config, model, dataset, draws, folder)
     return Study(config, model, dataset, base, draws, folder, mixtures, planned)
 
 
@@ -172,7 +172,7 @@ def _mixtures(
 def _runs(
     config: StudyConfig,
     model: ModelConfig,
-    pixels: int,
+    dataset: Dataset,
     mixtures: Sequence[Mixture],
     folder: Path,
 ) -> tuple[Run, ...]:
@@ -185,7 +185,7 @@ def _runs(
     for (setting, _), served in shared.items():
         mixture = next(iter(served.values()))
         for seed in config.seeds:
-            key = identity(model, config.training, seed, pixels, mixture)
+            key = identity(model, config.training, seed, dataset.pixels, mixture)
             name = run_name(setting, list(served), seed, key)
             run = Run(
                 folder=folder / name,
@@ -195,8 +195,9 @@ def _runs(
                 model=model,
                 training=config.training,
                 seed=seed,
-                pixels=pixels,
+                pixels=dataset.pixels,
                 evaluation=config.evaluation,
+                dataset_sha256=dataset.sha256,
             )
             runs.append(run)
     return tuple(runs)
@@ -205,7 +206,7 @@ def _runs(
 def _pretrained_runs(
     config: StudyConfig,
     model: ModelConfig,
-    pixels: int,
+    dataset: Dataset,
     draws: Sequence[tuple[str, ...]],
     folder: Path,
 ) -> tuple[Run, ...]:
@@ -224,10 +225,11 @@ def _pretrained_runs(
             model=model,
             training=config.training,
             seed=0,
-            pixels=pixels,
+            pixels=dataset.pixels,
             evaluation=config.evaluation,
             pretrained=source,
             source_sha256=digest,
+            dataset_sha256=dataset.sha256,
         )
         runs.append(run)
     return tuple(runs)

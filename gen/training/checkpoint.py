@@ -26,6 +26,7 @@ from splits.files import replacing
 KEPT = 2
 STATE_VERSION = 1
 DIGITS = 12
+MILESTONE = "milestone-"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 WRAPPER = "model."
 """prefix of all names in `gen.training.towers.Towers`"""
@@ -131,11 +132,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged ({_first_line(error)})",
-            fix="delete it; the next sweep trains the run again",
-        ) from None
+        raise UserError(f"{path} is damaged ({_first_line(error)})", fix=_mended(path)) from None
     _fill(model.state_dict(), weights, path)
+
+
+def _mended(path: Path) -> str:
+    """What to do about a damaged file of weights."""
+    again = "the next sweep trains the run again"
+    if path.name.startswith(MILESTONE):  # of a trained run, which is not trained again for it
+        return f"delete it, to do without this milestone; or delete {path.parent}: {again}"
+    return f"delete it; {again}"
 
 
 def milestone_samples(total: int, batch: int, count: int) -> list[int]:
@@ -164,13 +170,13 @@ def milestone_samples(total: int, batch: int, count: int) -> list[int]:
 
 def milestone_path(folder: Path, samples_seen: int) -> Path:
     """Where the weights after `samples_seen` samples are kept."""
-    return folder / f"milestone-{samples_seen:0{DIGITS}d}.safetensors"
+    return folder / f"{MILESTONE}{samples_seen:0{DIGITS}d}.safetensors"
 
 
 def milestones(folder: Path) -> list[tuple[int, Path]]:
     """(samples seen, file) of the weights kept on the way, in order."""
-    found = folder.glob("milestone-*.safetensors")
-    return sorted((int(path.stem.removeprefix("milestone-")), path) for path in found)
+    found = folder.glob(f"{MILESTONE}*.safetensors")
+    return sorted((int(path.stem.removeprefix(MILESTONE)), path) for path in found)
 
 
 def _newest_good(folder: Path, identity: Mapping[str, Any]) -> int:

@@ -38,6 +38,7 @@ TRAIN_PER_CELL = 40
 FINISHED = 1_760_003_600
 COMMAND = "clipgen report planted 'note=<b>&'"
 RESULTS_KEY = "e" * 64
+DATASET_SHA256 = "d" * 64
 EVERYTHING = {
     "prompts": PROMPTS,
     "milestones": MILESTONES,
@@ -108,7 +109,7 @@ def write_study(
         runs=runs,
         prompts=tuple(prompts),
         probes=probes,
-        samples_seen=FINAL_SAMPLES,
+        dataset_sha256=DATASET_SHA256,
     )
     for run in runs:
         for target, name in run.mixtures.items():
@@ -192,7 +193,7 @@ def _write_manifest(folder: Path, setting: str, target: Target, plan: StudyPlan)
         "requested": counts,
         "realised": counts,
         "size": size,
-        "dataset_sha256": "d" * 64,
+        "dataset_sha256": DATASET_SHA256,
         "sha256": _mixture_sha256(setting, target),
     }
     folder.mkdir(parents=True, exist_ok=True)

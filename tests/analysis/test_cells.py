@@ -10,7 +10,6 @@ import torch
 from analysis.cells import _halves, cell_means
 from analysis.sites import image_sites, reading
 from gen.config import load_config
-from gen.evaluation import embed
 from gen.models.clip import build_clip, normalise
 from gen.models.trained import Learner
 from gen.models.vocabulary import build_vocabulary
@@ -36,10 +35,10 @@ def samples():
     return table, rng.integers(256, size=(len(cells), 32, 32, 3), dtype=np.uint8)
 
 
-def test_streamed_means_are_those_computed_at_once(model, monkeypatch):
+def test_streamed_means_are_those_computed_at_once(model):
     table, images = samples()
-    monkeypatch.setattr(embed, "BATCH", 5)  # cells stand in several batches
-    found = cell_means(Learner(model, None), images, table, DOMAINS, CLASSES, CPU)
+    batches = torch.from_numpy(images).permute(0, 3, 1, 2).split(5)  # cells stand in several
+    found = cell_means(Learner(model, None), batches, table, DOMAINS, CLASSES, CPU)
     whole: dict[str, torch.Tensor] = {}
     with torch.inference_mode(), reading(image_sites(model), whole.__setitem__):
         model.encode_image(normalise(torch.from_numpy(images).permute(0, 3, 1, 2)))

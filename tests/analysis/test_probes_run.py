@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from analysis import probe_features
+from analysis import cells, probe_features
 from analysis.probe_features import site_activations
 from analysis.probes import PROBES
 from analysis.run import analyze_run
@@ -96,11 +96,34 @@ def test_activations_are_those_of_the_model_whatever_the_batches(dataset, tmp_pa
         assert parts[site] == pytest.approx(values.numpy(), abs=1e-4)
 
 
-def test_activations_that_do_not_fit_are_told_before_they_are_read(dataset, tmp_path, monkeypatch):
+def test_activations_that_do_not_fit_together_are_told_at_the_first_batch(
+    dataset, tmp_path, monkeypatch
+):
     learner = build_learner(run_of(tmp_path, dataset), dataset)
-    monkeypatch.setattr(probe_features, "available_memory", lambda: 1000)
-    with pytest.raises(UserError, match="site `stem`"):
-        site_activations(learner, dataset.folder, dataset.samples, CPU)
+    units = {site: a.shape[1] for site, a in activations_of(learner, dataset).items()}
+    together = 2 * 4 * dataset.samples.height * sum(units.values())
+    monkeypatch.setattr(probe_features, "available_memory", lambda: together)
+    activations_of(learner, dataset)
+    monkeypatch.setattr(probe_features, "available_memory", lambda: together - 1)
+    with pytest.raises(UserError, match="at 6 sites need"):
+        activations_of(learner, dataset)
+
+
+def activations_of(learner, dataset):
+    return site_activations(learner, dataset.folder, dataset.samples, CPU)
+
+
+def test_no_stage_decodes_all_images_at_once(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe_features, "batch_size", lambda pixels: 4)
+    largest, embed_batches = [], cells.embed_batches
+
+    def watched(learner, batches, *rest):
+        embed_batches(learner, (largest.append(len(b)) or b for b in batches), *rest)
+
+    monkeypatch.setattr(cells, "embed_batches", watched)
+    analyze_run(run_of(tmp_path, dataset), dataset)
+    assert max(largest) == 4
+    assert sum(largest) == COUNTS["test"] * len(DOMAINS) * len(CLASSES)
 
 
 def test_a_run_has_probes_where_the_study_asks(dataset, tmp_path):

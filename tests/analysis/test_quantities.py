@@ -3,10 +3,14 @@
 import shutil
 from math import sqrt
 
+import numpy as np
+import polars as pl
 import pytest
+from planting import write_study
 
-from analysis.report.contrasts import contrasts
-from analysis.report.quantity_tables import over_draws, quantities
+from analysis.report.contrasts import _over_seeds, contrasts
+from analysis.report.quantities import generalization_section
+from analysis.report.quantity_tables import _by_seed, over_draws, quantities
 from analysis.report.quantity_views import over_draws_view, quantities_view
 from analysis.report.study import load_results
 from analysis.statistics import benjamini_hochberg
@@ -141,6 +145,64 @@ def test_a_pretrained_model_is_compared_and_has_no_upper_bound(rich_source):
     table = quantities(load(rich_source)).filter(setting="pretrained-ViT-B-32")
     assert set(table["quantity"]) == {SCORE, SEEN, GAP, ROBUST}
     assert only(table, test_domain="quickdraw", quantity=GAP)["value"] == pytest.approx(0.2)
+
+
+def test_a_pretrained_model_misses_the_seeds_of_what_it_is_compared_with(tmp_path):
+    settings = ("leave_out_domain",)
+    study = write_study(tmp_path / "s", seeds=(0, 1), settings=settings, pretrained=("ViT-B-32",))
+    shutil.rmtree(next(study.folder.glob("leave_out_domain-quickdraw-s1-*")))
+    table = quantities(load(study)).filter(setting="pretrained-ViT-B-32", quantity=GAP)
+    assert [(row["seeds"], row["missing_seeds"]) for row in table.rows(named=True)] == [
+        (1, 1),
+        (2, 0),
+    ]
+
+
+def refused(table, draws):
+    """The same with shares of some draws refused."""
+    here = (pl.col("quantity") == SHARE) & pl.col("draw").is_in(draws)
+    numbers = ["value", "lo", "hi", "seed_smallest", "seed_largest", "seed_sd"]
+    return table.with_columns(
+        *(pl.when(~here).then(pl.col(name)).alias(name) for name in numbers),
+        reason=pl.when(here).then(pl.lit("at chance")).otherwise("reason"),
+    )
+
+
+def test_there_is_no_mean_over_draws_of_which_some_are_refused(replicated):
+    drawn = over_draws(refused(replicated, [0]))
+    row = only(drawn, test_domain="quickdraw", setting="leave_out_domain", quantity=SHARE)
+    assert (row["draws"], row["missing_draws"], row["refused_draws"]) == (2, "", "0")
+    assert row["reason"] == "draw 0: at chance"
+    assert {row[key] for key in ("value", "smallest", "largest", "sd", "lo", "hi")} == {None}
+    view = over_draws_view(drawn.filter(quantity=SHARE))
+    assert view.rows[0][3] == "2 (no number: 0)"
+    assert view.rows[0][4:] == ["no number: draw 0: at chance", *["no number"] * 3]
+    other = only(drawn, test_domain="quickdraw", setting="leave_out_domain", quantity=SCORE)
+    assert (other["draws"], other["refused_draws"], other["reason"]) == (3, "", None)
+
+
+def test_the_chart_of_shares_tells_what_it_does_not_draw(results, replicated, monkeypatch):
+    few = refused(replicated, [1])
+    monkeypatch.setattr("analysis.report.quantities.quantities", lambda results: few)
+    chart = generalization_section(results).parts[1]
+    assert "Not drawn, of 24 points: 8 have no number" in chart.note
+
+
+def test_equal_results_give_equal_numbers_over_seeds_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(40), 7)
+    pairs = pl.concat(
+        [
+            pl.DataFrame({"id": range(280), "label": labels}).with_columns(
+                seed=pl.lit(seed, dtype=pl.Int64),
+                correct=pl.Series(rng.random(280)),
+                correct_setting=pl.Series(rng.random(280)),
+            )
+            for seed in (0, 1)
+        ]
+    )
+    assert len({tuple(_by_seed(GAP, pairs)) for _ in range(30)}) == 1
+    assert len({tuple(_over_seeds(pairs).values()) for _ in range(30)}) == 1
 
 
 def test_the_view_has_a_row_per_setting_and_says_where_nothing_is_asked(table, replicated):

@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from analysis.report.page import write_report
+from analysis.report.rendering import HERE
 from analysis.report.study import load_results
 
 pytestmark = pytest.mark.browser
@@ -123,6 +124,23 @@ def test_a_table_is_sorted_by_keyboard_up_down_and_back(page):
     page.switch_to.active_element.send_keys(Keys.ENTER)
     assert column(table, number) == written != sorted(written)
     assert heads[number].get_attribute("aria-sort") is None
+
+
+def test_bounds_are_numbers_and_what_has_no_number_stands_last(tmp_path):
+    cells = ["> 16", "no number: at chance", "2.5", "< 1", "needs 3 draws", "16", "missing"]
+    rows = "".join(f"<tr><td>{cell.replace('<', '&lt;')}</td></tr>" for cell in cells)
+    table = f"<table><thead><tr><th>Shots</th></tr></thead><tbody>{rows}</tbody></table>"
+    script = (HERE / "sorting.js").read_text(encoding="utf-8")
+    page = tmp_path / "page.html"
+    page.write_text(f"<meta charset=utf-8>{table}<script>{script}</script>", encoding="utf-8")
+    absent = ["no number: at chance", "needs 3 draws", "missing"]
+    with browser(tmp_path / "profile", 1280) as driver:
+        driver.get(page.as_uri())
+        found, button = (driver.find_element(By.TAG_NAME, name) for name in ("table", "button"))
+        button.click()
+        assert column(found, 0) == ["< 1", "2.5", "> 16", "16", *absent]
+        button.click()
+        assert column(found, 0) == ["> 16", "16", "2.5", "< 1", *absent]
 
 
 def test_the_first_key_leads_to_the_link_that_skips_to_the_content(page):

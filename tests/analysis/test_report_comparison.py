@@ -51,11 +51,16 @@ def test_differences_are_the_planted_ones_on_the_same_samples(first, second):
     assert table["p_holm"].to_list() == pytest.approx(holm(table["p"].to_list()))
 
 
+def of_dataset(results, sha256):
+    return replace(results, plan=replace(results.plan, dataset_sha256=sha256))
+
+
 def test_another_dataset_is_no_pair_and_says_so(first, second):
     other = load(second)
-    manifests = {k: v | {"dataset_sha256": "e" * 64} for k, v in other.mixtures.items()}
-    table = compare_scores(load(first), replace(other, mixtures=manifests))
+    table = compare_scores(load(first), of_dataset(other, "e" * 64))
     assert table["unpaired"].unique().to_list() == ["their datasets differ"]
+    unknown = compare_scores(load(first), of_dataset(other, ""))
+    assert unknown["unpaired"].unique().to_list() == ["the dataset of one is not known"]
     assert table["p"].null_count() == table.height
     assert table["difference"].null_count() == 0
 
@@ -73,6 +78,17 @@ def test_other_test_samples_are_no_pair(first, second):
     assert table["unpaired"].unique().to_list() == [
         "their predictions are not of the same test samples"
     ]
+
+
+def test_a_seed_that_has_a_score_and_no_predictions_is_no_pair(first, tmp_path):
+    twice = load(write_study(tmp_path / "planted", seeds=(0, 1), settings=SETTINGS))
+    name = next(run.name for run in twice.plan.runs if run.seed == 1)
+    lost = replace(twice, predictions=twice.predictions.filter(pl.col("run") != name))
+    table = compare_scores(load(first), lost)
+    assert table["seeds_b"].unique().to_list() == [2]
+    reasons = dict(table.select("setting", "unpaired").rows())
+    told = "their scores and predictions are not of the same seeds"
+    assert reasons == {"natural_only": told, "cg_high_diversity": None}
 
 
 def test_a_missing_run_is_named_with_its_study(first, second, tmp_path):

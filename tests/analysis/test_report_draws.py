@@ -23,7 +23,7 @@ from analysis.report.sections import accuracy_section, difference_section, expos
 from analysis.report.spread import accuracy_spread, t_interval
 from analysis.report.study import load_results
 from analysis.report.summary import banner_lines, caveat, overview, setting_label, summary_lines
-from analysis.report.views import MISSING, headline_view, mixtures_view
+from analysis.report.views import MISSING, all_domains_view, headline_view, mixtures_view
 
 T_OF_TWO = 4.302652729749462
 """97.5 % quantile of Student's t with two degrees of freedom"""
@@ -149,8 +149,10 @@ def test_similarity_stands_once_per_run(results):
 
 
 def test_a_run_of_all_draws_is_scored_once_on_all_classes(results):
-    table = tables.all_domains(results).filter(split="test")
-    assert table.height == table.select("run", "domain").n_unique() == len(results.plan.runs) * 6
+    table = tables.all_domains(results)
+    assert len(all_domains_view(table, results, "test").rows) == len(results.plan.runs)
+    keys = ["run", "draw", "split", "domain", "classes"]
+    assert table.height == table.select(keys).n_unique() == (60 + 2 * 3) * 2 * 6 * 3
 
 
 def test_held_out_classes_of_an_exposure_are_those_of_its_draw(results):
@@ -191,7 +193,7 @@ def test_a_missing_draw_is_named_and_the_others_stand(replicated_study):
     cells = over_draws_view(over_draws(differences), "test").rows[0]
     assert cells[3] == "2 (missing: 1)"
     assert cells[-1] == "needs 3 draws"
-    text = "\n".join(summary_lines(results))
+    text = "\n".join(summary_lines(results, contrasts(results)))
     assert "+40.0 points in the mean of 2 draws, too few for an interval over draws" in text
     assert "missing: draw 1, not finished: leave_out_domain-quickdraw-d1-s0" in text
     assert contrasts_view(differences, "test").rows[1][4:] == [MISSING] * 6 + [MISSING]

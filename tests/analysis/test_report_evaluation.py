@@ -11,6 +11,7 @@ from analysis.report import evaluation_tables as et
 from analysis.report import evaluation_views as ev
 from analysis.report import probe_tables as pt
 from analysis.report.evaluation import evaluation_sections
+from analysis.report.probe_figures import site_figure
 from analysis.report.section import Chart, Table
 from analysis.report.study import load_results
 from analysis.report.views import MISSING, NONE
@@ -359,6 +360,31 @@ def test_a_full_probe_stands_at_its_site_beside_the_zero_shot_score(results, pro
         *("stem", "layer1", "layer2", "layer3", "layer4", "embedding", "Zero-shot", "Samples")
     ]
     assert "Chance: 8.3\u00a0%." in view.caption
+
+
+def two_architectures(results, probes):
+    """Full probes of two settings, the sites of one of which are other ones."""
+    table = pt.tested_here(pt.site_scores(probes, pt.zero_shot_scores(results)))
+    two = table.filter(pl.col("setting").is_in(["natural_only", "cg_high_diversity"]))
+    blocks = {"stem": "patches", "layer1": "block3", "layer2": "block6", "embedding": "embedding"}
+    other = two.filter(pl.col("site").is_in(list(blocks)), setting="natural_only")
+    named = other.with_columns(
+        pl.col("site").replace_strict(blocks), depth=pl.col("depth").clip(upper_bound=3)
+    )
+    return pl.concat([named, two.filter(setting="cg_high_diversity")])
+
+
+def test_sites_of_two_architectures_have_one_column_each_and_their_own_axis(results, probes):
+    table = two_architectures(results, probes)
+    view = pt.sites_view(table)
+    sites = ["patches", "stem", "block3", "layer1", "block6", "layer2", "embedding"]
+    assert view.columns[4:-2] == [*sites, "layer3", "layer4"]
+    row = next(row for row in view.rows if row[1] == "natural only")
+    assert [text == NONE for text in row[4:-2]] == [False, True] * 3 + [False, True, True]
+    panels = site_figure(table.filter(test_domain="quickdraw")).axes[:2]
+    ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in panels]
+    assert ticks[0] == ["patches", "block3", "block6", "embedding"]
+    assert ticks[1] == ["stem", "layer1", "layer2", "layer3", "layer4", "embedding"]
 
 
 def test_equivalent_shots_are_those_of_the_mean_curve(results, probes):

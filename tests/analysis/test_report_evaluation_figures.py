@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 
-from analysis.report.class_figure import ENDS, class_blocks, class_figure
+from analysis.report.class_figure import ENDS, class_blocks, class_figure, left_out
 from analysis.report.evaluation_figures import TALLEST, dot_figure, taken_for_figure
 from analysis.report.figures import svg_text
 from analysis.report.probe_figures import few_shot_figure, site_figure
@@ -102,6 +102,13 @@ def test_scores_without_chance_have_no_line_of_it():
     assert not [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
 
 
+def test_settings_stand_in_the_order_of_the_table_where_a_series_lacks_the_first():
+    lacking = (pl.col("setting") == SETTINGS[0]) & (pl.col("prompts") == "domain_free")
+    figure = dot_figure(scores().filter(~lacking), "accuracy", "prompts", PROMPTS)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["natural only", "CG high diversity"]
+
+
 # ---------------------------------------------------------------------------- bars
 
 
@@ -172,6 +179,22 @@ def test_of_hundreds_of_classes_held_out_ones_and_both_ends_of_the_seen_are_draw
     assert len(labels) == 2 * ENDS + 15
     assert all(label.get_fontsize() >= 5 for label in labels)
     assert len(svg_text(figure, "classes")) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("classes", "held_out", "words"),
+    [
+        (75, 15, ""),
+        (345, 15, "Of seen classes the 20 hardest and the 20 easiest."),
+        (101, 70, "Of held-out classes the 20 hardest and the 20 easiest."),
+        (200, 80, "Of seen and of held-out classes the 20 hardest and the 20 easiest."),
+    ],
+)
+def test_classes_that_are_not_drawn_are_told(classes, held_out, words):
+    table = class_table(classes, held_out)
+    assert left_out(table) == words
+    drawn = sum(len(block.classes) for block in class_blocks(table))
+    assert (drawn < classes) == bool(words)
 
 
 def test_all_of_seventy_five_classes_are_named_in_letters_that_can_be_read():

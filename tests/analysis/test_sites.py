@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from open_clip import CoCa
 from torch import nn
 
 from analysis.sites import image_sites, pool, reading
@@ -115,6 +116,19 @@ def test_blocks_are_pooled_over_the_class_token_and_the_patches(name):
     for number, (rest, first) in enumerate(zip(patches, prefix, strict=True), start=1):
         expected = torch.cat([first, rest], dim=1).mean(dim=1)
         assert torch.allclose(found[f"block{number}"], expected, atol=1e-5)
+
+
+def test_the_last_site_of_a_coca_is_its_embedding():
+    text = {"width": 16, "heads": 2, "layers": 1, "embed_cls": True, "output_tokens": True}
+    vision = {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 32}
+    vision |= {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    decoder = {"width": 16, "heads": 2, "layers": 1}
+    model = CoCa(24, decoder, text, vision).eval()
+    found = {}
+    with torch.inference_mode(), reading(image_sites(model), found.__setitem__):
+        embedding = model.encode_image(torch.randn(2, 3, 64, 64), normalize=False)
+    assert list(found) == blocks(2)
+    assert torch.equal(found["embedding"], embedding)
 
 
 def test_pooling_is_the_mean_over_positions():

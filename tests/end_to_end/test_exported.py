@@ -118,6 +118,8 @@ def test_every_command_knows_a_pretrained_model(other: tuple[Workplace, list[str
     assert [row["samples"] is None for row in rows] == [False, True]
     told = workplace.clipgen("train", "debug", "--run", "pretrained", *overrides, code=2)
     assert "nothing is to be trained" in told
-    workplace.clipgen("evaluate", "debug", "--run", "pretrained", *overrides)
-    workplace.clipgen("analyze", "debug", "--run", "pretrained", *overrides)
+    (folder,) = workplace.study.glob("pretrained-mine-*")
+    for stage in ("evaluate", "analyze"):
+        workplace.clipgen(stage, "debug", "--run", "pretrained", *overrides)
+        assert (folder / "DONE").is_file()
     workplace.clipgen("report", "debug", *overrides)

@@ -7,8 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from gen import runs, stages
 from gen.config import load_config
-from gen.runs import Run, Target, identity, run_identity, run_name, update_record
+from gen.runs import (
+    Run,
+    Target,
+    file_sha256,
+    identity,
+    mark_done,
+    read_record,
+    run_identity,
+    run_name,
+    update_record,
+    void_results,
+)
 from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet, TrainingConfig
 from splits.files import write_text
 
@@ -16,7 +28,9 @@ HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
 MIXTURE = SimpleNamespace(sha256="m" * 64, caption="caption_aligned")
 
 
-def run(folder=Path("runs/s/r"), model="rn-tiny", pretrained=None, source="", **evaluation):
+def run(
+    folder=Path("runs/s/r"), model="rn-tiny", pretrained=None, source="", dataset="", **evaluation
+):
     return Run(
         folder=folder,
         setting="natural_only",
@@ -29,6 +43,7 @@ def run(folder=Path("runs/s/r"), model="rn-tiny", pretrained=None, source="", **
         evaluation=EvaluationConfig(**evaluation),
         pretrained=pretrained,
         source_sha256=source,
+        dataset_sha256=dataset,
     )
 
 
@@ -57,6 +72,7 @@ def test_results_depend_on_how_they_are_made():
         run(probes=True, shots=[1, 2]).results_key,
         pretrained().results_key,
         pretrained("b" * 64).results_key,
+        pretrained(dataset="c" * 64).results_key,
     ]
     assert len(set(keys)) == len(keys)
 
@@ -70,6 +86,26 @@ def test_analyses_stay_where_only_the_prompts_change():
         changed = run(probes=probes, prompts=[PromptSet.single])
         assert changed.analyses_key == run(probes=probes).analyses_key
     assert run(probes=True, probe_images=10).analyses_key != run(probes=True).analyses_key
+
+
+def test_predictions_stay_where_only_the_probes_change():
+    changes = ({"probes": True}, {"probes": True, "probe_images": 10})
+    assert {run(**values).evaluation_key for values in changes} == {run().evaluation_key}
+    assert run(prompts=[PromptSet.single]).evaluation_key != run().evaluation_key
+
+
+def test_another_source_or_dataset_is_tested_anew():
+    for other in (pretrained("b" * 64), pretrained(dataset="c" * 64)):
+        assert other.evaluation_key != pretrained().evaluation_key
+        assert other.analyses_key != pretrained().analyses_key
+
+
+def test_to_ask_again_whether_a_run_is_done_resolves_no_configuration_again(tmp_path, monkeypatch):
+    one = finished(run(tmp_path / "r", probes=True))
+    asked = []
+    monkeypatch.setattr(runs, "resolved", asked.append)
+    assert one.done
+    assert not asked
 
 
 def test_a_run_serves_its_targets():
@@ -112,12 +148,59 @@ def test_a_run_is_done_with_every_table_that_was_asked_for(values, tables, tmp_p
     one = run(tmp_path / "r", **values)
     write_text(one.final_weights, "weights")
     write_text(one.folder / "DONE", one.results_key)
-    update_record(one.folder, evaluated=one.results_key, analyzed=one.analyses_key)
+    update_record(one.folder, evaluated=one.evaluation_key, analyzed=one.analyses_key)
     for name in tables:
         assert not one.done
         write_text(one.folder / f"{name}.parquet", "table")
     assert one.done
     update_record(one.folder, analyzed="of another configuration")
+    assert not one.done
+
+
+def finished(one):
+    """The run with everything on disk that it is asked for."""
+    for name in ("predictions", "evaluation", "cells", "retrieval", "analysis/similarity"):
+        write_text(one.folder / f"{name}.parquet", "table")
+    write_text(one.probes, "table")
+    write_text(one.final_weights, "weights")
+    update_record(one.folder, evaluated=one.evaluation_key, analyzed=one.analyses_key)
+    mark_done(one)
+    assert one.done
+    return one
+
+
+@pytest.mark.parametrize("stage", ["evaluated", "analyzed"])
+def test_a_run_is_marked_done_only_when_all_its_tables_count(stage, tmp_path):
+    one = finished(run(tmp_path / "r"))
+    void_results(one, stage)
+    mark_done(one)
+    assert not (one.folder / "DONE").exists()
+    assert read_record(one.folder)[stage] == ""
+
+
+def test_results_of_weights_that_are_gone_do_not_count_for_new_ones(tmp_path, monkeypatch):
+    one = finished(run(tmp_path / "r"))
+    update_record(one.folder, checkpoint=file_sha256(one.final_weights))
+    monkeypatch.setattr(
+        stages, "_train", lambda run, *_: write_text(run.final_weights, "other weights")
+    )
+    stages.train_run(one, None)
+    assert one.done  # it is trained: nothing was to be done
+    one.final_weights.unlink()
+    stages.train_run(one, None)
+    assert [one.done, one.evaluated, one.analyzed] == [False] * 3
+    assert read_record(one.folder)["checkpoint"] == file_sha256(one.final_weights)
+
+
+def test_a_run_that_nobody_began_has_no_record_yet(tmp_path):
+    one = run(tmp_path / "r")
+    void_results(one, "evaluated", "analyzed")
+    assert read_record(one.folder) == {}
+
+
+def test_a_run_whose_record_is_damaged_is_not_done(tmp_path):
+    one = finished(run(tmp_path / "r"))
+    write_text(one.folder / "run.json", "{")
     assert not one.done
 
 

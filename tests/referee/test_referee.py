@@ -6,6 +6,7 @@ runs are scored besides.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def check(workplace: Workplace, study: str, run: str, *overrides: str) -> None:
     """Export a finished run, and compare both sides' scores of it."""
     export = workplace.folder / f"export-{run}"
     workplace.clipgen("export", study, "--run", run, "--to", str(export), *overrides)
-    (folder,) = (workplace.folder / "runs").glob(f"*/{run}*")
+    marker = json.loads((export / "export.json").read_text())
+    folder = workplace.folder / "runs" / marker["study"] / marker["run"]
     ours = our_scores(folder, export)
     theirs = their_scores(export, workplace.folder / f"results-{run}")
     assert ours

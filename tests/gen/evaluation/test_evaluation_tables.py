@@ -16,13 +16,15 @@ from gen.config import load_config
 from gen.datasets.captions import captions, domain_nouns
 from gen.datasets.samples import Dataset
 from gen.datasets.shards import encode_png, write_shard
+from gen.evaluation import tables as evaluation
 from gen.evaluation.cells import cell_table
 from gen.evaluation.score import EVALUATION, score_predictions
 from gen.evaluation.tables import checkpoints, evaluation_tables, prompt_names
 from gen.models.trained import build_learner
 from gen.runs import Run, Target, file_sha256
-from gen.schema import CaptionStyle, EvaluationConfig, PromptSet, TrainingConfig
+from gen.schema import CaptionStyle, EvaluationConfig, ImagePlace, PromptSet, TrainingConfig
 from gen.training.checkpoint import milestone_path, save_weights
+from gen.training.images import place_images
 from splits.errors import UserError
 
 CLASSES = ("axe", "bed", "cat", "dog", "ear", "fox")
@@ -185,6 +187,32 @@ def test_the_first_prompt_set_is_that_of_milestones_and_cells(run, dataset):
 def test_the_same_run_is_evaluated_to_the_same_tables(run, tables, dataset):
     again = evaluation_tables(run, dataset, CPU)
     assert all(again[name].equals(table) for name, table in tables.items())
+
+
+@pytest.mark.parametrize(
+    ("asked", "share", "place"),
+    [
+        (ImagePlace.auto, 0.24, ImagePlace.auto),
+        (ImagePlace.auto, 0.26, ImagePlace.disk),  # several runs are evaluated at a time
+        (ImagePlace.memory, 0.26, ImagePlace.disk),
+        (ImagePlace.disk, 0.01, ImagePlace.disk),
+    ],
+)
+def test_images_wait_where_they_do_in_training_if_there_is_room(
+    asked, share, place, run, tables, dataset, monkeypatch
+):
+    places = []
+
+    def watched(parts, pixels, device, wanted, **values):
+        places.append(wanted)
+        return place_images(parts, pixels, device, wanted, **values)
+
+    size = 3 * PIXELS**2 * dataset.samples.filter(split="test").height
+    monkeypatch.setattr(evaluation, "available_memory", lambda: size / share)
+    monkeypatch.setattr(evaluation, "place_images", watched)
+    other = replace(run, training=replace(run.training, images=asked))
+    assert evaluation_tables(other, dataset, CPU)["predictions"].equals(tables["predictions"])
+    assert places == [place]
 
 
 def test_a_classifier_answers_by_its_head(dataset, tmp_path):

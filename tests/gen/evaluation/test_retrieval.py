@@ -137,6 +137,21 @@ def test_equal_inputs_are_tied_whatever_float32_makes_of_them():
     assert (found.tied == 40).all()
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("apart", "tied"), [(2e-7, 2), (9e-7, 2), (1.5e-6, 1)])
+def test_cosines_are_tied_by_their_distance_wherever_they_lie(direction, apart, tied):
+    for first in np.linspace(0.5, 0.500001, 7):  # across every border to which one might round
+        images = {
+            "image_to_text": [[first, first + apart], [0, 1]],
+            "text_to_image": [[first, 0], [first + apart, 0]],
+        }[direction]
+        gallery = Gallery(
+            torch.tensor(images, dtype=torch.float64), torch.eye(2).double(), np.arange(2)
+        )
+        found = placements(gallery, direction)
+        assert (found.better[0], found.tied[0]) == (2 - tied, tied)
+
+
 def test_a_perfect_model_finds_repeated_captions_at_once():
     codes = np.repeat(np.arange(12), 3)
     texts = normalize(torch.randn(12, 16, generator=torch.Generator().manual_seed(0)))

@@ -125,6 +125,27 @@ def test_what_open_clip_cannot_open_well_is_refused(model, weights, found, monke
         load_pretrained(PretrainedConfig(model, weights))
 
 
+@pytest.mark.parametrize(
+    ("part", "changes", "found"),
+    [
+        ("model_cfg", {"embed_dim": None}, "missing .* 'embed_dim'"),
+        ("model_cfg", {"text_cfg": None}, "KeyError: 'text_cfg'"),
+        ("model_cfg", {"widht": 8}, "argument 'widht'"),
+        ("model_cfg", {"vision_cfg": {"widht": 8}}, "argument 'widht'"),
+        ("model_cfg", {"vision_cfg": [8]}, "makes no model"),
+        ("preprocess_cfg", {"mean": [0.5]}, "mean or deviation"),
+        ("preprocess_cfg", {"std": ["a", "b", "c"]}, "mean or deviation"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_an_error(part, changes, found, exported, tmp_path):
+    shutil.copytree(exported[1], tmp_path, dirs_exist_ok=True)
+    content = json.loads((tmp_path / CONFIG).read_text())
+    changed = {k: v for k, v in (content[part] | changes).items() if v is not None}
+    (tmp_path / CONFIG).write_text(json.dumps(content | {part: changed}))
+    with pytest.raises(UserError, match=found):
+        load_pretrained(local(tmp_path))
+
+
 def test_damaged_weights_of_a_folder_are_an_error(exported, tmp_path):
     shutil.copytree(exported[1], tmp_path, dirs_exist_ok=True)
     (tmp_path / WEIGHTS).write_bytes(b"no weights")

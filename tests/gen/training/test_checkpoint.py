@@ -327,6 +327,20 @@ def test_weights_that_cannot_be_read_are_an_error(tmp_path):
         load_weights(tmp_path / "a", fresh()[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("final.safetensors", "fix: +delete it; the next sweep trains"),
+        ("milestone-000000000008.safetensors", "to do without this milestone; or delete .*check:"),
+    ],
+)
+def test_what_to_do_about_damaged_weights_depends_on_what_they_are(name, fix, tmp_path):
+    (tmp_path / "check").mkdir()
+    (tmp_path / "check" / name).write_bytes(b"damaged")
+    with pytest.raises(UserError, match=fix):
+        load_weights(tmp_path / "check" / name, fresh()[0])
+
+
 def test_milestones_are_log_spaced():
     assert milestone_samples(1024 * 8, 8, 10) == [8 * 2**power for power in range(10)]
     assert milestone_samples(10_000, 1, 4) == [1, 10, 100, 1000]
