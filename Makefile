@@ -2,6 +2,7 @@
 PYTHON ?= python3
 STUDY  ?= demo
 ARGS   ?=
+WORKERS ?= 2
 BIN    := .venv/bin
 READY  := .venv/.ready
 REFEREE := .venv-referee/.ready
@@ -31,7 +32,7 @@ demo: $(READY) ## the whole way once, in minutes: icons, mixtures, CLIP, evaluat
 
 .PHONY: test
 test: $(READY) ## the default tests: no network, minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take longer

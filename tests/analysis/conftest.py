@@ -13,6 +13,9 @@ from analysis.report.page import write_report
 from analysis.report.study import load_results
 
 
+EMPTY_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="72pt"></svg>'
+
+
 @pytest.fixture(scope="session")
 def planted_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
     """A finished study: six settings, two test domains, one draw, one seed; to be read only."""
@@ -55,6 +58,18 @@ def rich_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
 def rich_study(rich_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
     """A copy of it, to be changed."""
     return _copied(rich_source, tmp_path / "rich")
+
+
+@pytest.fixture
+def drawn_figures() -> None:
+    """For tests that look into the figures of the reports which they write."""
+
+
+@pytest.fixture(autouse=True)
+def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is most of a report's time: without `drawn_figures` its figures are empty."""
+    if "drawn_figures" not in request.fixturenames:
+        monkeypatch.setattr("analysis.report.page.svg_text", lambda _figure, _name: EMPTY_SVG)
 
 
 def _copied(study: PlantedStudy, folder: Path) -> PlantedStudy:
