@@ -105,10 +105,12 @@ def _flow(value: Any) -> str:
 def _word(text: str) -> str:
     """A text in one-line YAML; in quotation marks where it would be read as something else."""
     try:
-        read = OmegaConf.to_container(OmegaConf.from_dotlist([f"key={{{text}: [{text}]}}"]))
+        typed = [f"alone={text}", f"inside={{{text}: [{text}]}}"]  # `-` alone begins a list
+        read = OmegaConf.to_container(OmegaConf.from_dotlist(typed))
     except Exception:  # YAML errors come in many types
         read = None
-    return text if read == {"key": {text: [text]}} else json.dumps(text, ensure_ascii=False)
+    plain = read == {"alone": text, "inside": {text: [text]}}
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _made_with(name: str, data: Path) -> tuple[dict[str, Any] | None, int]:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from image_trees import write_image, write_tree
 
@@ -41,6 +41,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="$\\", exclude_ca
 
 
 @settings(max_examples=50)
+@example({"-": ["-"]}, "-")
 @given(st.dictionaries(TEXT.filter(bool), st.lists(TEXT, min_size=1), min_size=1), TEXT)
 def test_an_override_is_read_as_the_value_that_it_was_made_of(nouns, table):
     overrides = [as_override("nouns", nouns), as_override("table", table)]
