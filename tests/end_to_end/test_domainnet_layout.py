@@ -156,6 +156,7 @@ def test_a_study_with_a_base_goes_the_whole_way(
         *("name=small", "model=rn-tiny", "seeds=[0]", "test_domains=[sketch]"),
         *("settings=[natural_only,cg_low_diversity]", "training.batch_size=32"),
         *("training.samples_seen=320", "training.checkpoint_every=320", "training.log_every=5"),
+        "training.milestones=2",
     ]
     for command in (["split", "build"], ["run"], ["report"]):
         assert main([*command, *arguments]) == 0
