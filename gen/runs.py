@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from gen.config import resolved
 from gen.schema import (
@@ -318,6 +319,33 @@ def read_record(folder: Path) -> dict[str, Any]:
 def update_record(folder: Path, **values: Any) -> None:
     """Set keys of a run's run.json."""
     write_json(folder / "run.json", read_record(folder) | values)
+
+
+def describe_run(run: Run, **facts: Any) -> None:
+    """Write what decides a run (config.yaml), and its name, start and origin (run.json).
+
+    Args:
+        run: to be described.
+        facts: further keys of run.json.
+    """
+    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run_identity(run)))
+    update_record(
+        run.folder,
+        run=run.name,
+        setting=run.setting,
+        test_domains=run.test_domains,
+        draws=sorted(run.draws),
+        seed=run.seed,
+        mixture_sha256=run.mixture.sha256 if run.mixtures else "",
+        started=read_record(run.folder).get("started", utc_now()),
+        **facts,
+        **provenance(),
+    )
+
+
+def utc_now() -> str:
+    """This moment, as run.json tells it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 @contextmanager

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import nullcontext
 from typing import Any
 
 import polars as pl
-from omegaconf import OmegaConf
 
 from gen.datasets.samples import Dataset
 from gen.device import kernels, pick_device
@@ -17,12 +15,12 @@ from gen.evaluation.tables import evaluation_tables
 from gen.models.rendering import Renderer
 from gen.runs import (
     Run,
+    describe_run,
     file_sha256,
-    provenance,
     read_record,
-    run_identity,
     timed_stage,
     update_record,
+    utc_now,
     void_results,
 )
 from gen.schema import ModelKind
@@ -32,7 +30,7 @@ from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
 from gen.training.prepare import prepare
 from gen.training.schedule import total_samples
-from splits.files import replacing, write_text
+from splits.files import replacing
 
 
 def train_run(
@@ -114,21 +112,8 @@ def _check_texts(run: Run, dataset: Dataset) -> None:
 
 def _describe(run: Run, facts: dict[str, Any]) -> None:
     """Write what the run is (config.yaml) and how it is made (run.json); tell it."""
-    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run_identity(run)))
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     before = read_record(run.folder)
-    update_record(
-        run.folder,
-        run=run.name,
-        setting=run.setting,
-        test_domains=run.test_domains,
-        draws=sorted(run.draws),
-        seed=run.seed,
-        mixture_sha256=run.mixture.sha256,
-        started=before.get("started", now),
-        resumed=before.get("resumed", []) + [now] * bool(before),
-        **facts,
-        **provenance(),
-    )
+    resumed = before.get("resumed", []) + [utc_now()] * bool(before)
+    describe_run(run, resumed=resumed, **facts)
     told = ", ".join(f"{name}: {value}" for name, value in facts.items())
     print(f"{run.name}\n  {told}", file=sys.stderr)

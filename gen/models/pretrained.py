@@ -5,7 +5,6 @@ What such a model was trained on is unknown here: nothing may say that it never 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,21 +12,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from gen.runs import (
     Run,
+    describe_run,
     file_sha256,
-    provenance,
-    read_record,
-    run_identity,
     sha256_of,
-    update_record,
 )
 from gen.schema import PretrainedConfig
 from splits.errors import UserError, unknown
-from splits.files import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -182,22 +176,8 @@ def record_pretrained(run: Run) -> None:
     if run.pretrained is None:
         raise ValueError(f"{run.name} is trained here")
     facts = describe_pretrained(run.pretrained)
-    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run_identity(run)))
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    update_record(
-        run.folder,
-        run=run.name,
-        setting=run.setting,
-        test_domains=run.test_domains,
-        draws=sorted(run.draws),
-        seed=run.seed,
-        mixture_sha256="",
-        started=read_record(run.folder).get("started", now),
-        samples_seen=None,
-        checkpoint=facts.pop("checkpoint"),
-        pretrained=facts,
-        **provenance(),
-    )
+    checkpoint = facts.pop("checkpoint")
+    describe_run(run, samples_seen=None, checkpoint=checkpoint, pretrained=facts)
 
 
 def _weights_path(source: PretrainedConfig) -> Path:
