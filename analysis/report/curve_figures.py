@@ -20,9 +20,9 @@ from analysis.report.figures import (
     WIDTH,
     legend,
     setting_colour,
+    setting_handles,
     styled,
 )
-from analysis.report.quantity_figures import setting_handles
 from analysis.report.summary import thousands
 
 AXIS_LABELS = {

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -212,12 +212,12 @@ def training_figure(metrics: pl.DataFrame, served: pl.DataFrame) -> Figure:
     for axes in grid[::columns]:
         axes.set_ylabel("contrastive loss")
     floor = Line2D([], [], color=INK, linestyle=":", linewidth=0.9, label="floor of the loss")
-    legend(figure, [*_colour_legend(settings), floor])
+    legend(figure, [*setting_handles(settings), floor])
     return figure
 
 
-def _colour_legend(settings: list[str]) -> list[Artist]:
-    """A line per colour: a setting, or several that share it."""
+def setting_handles(settings: Sequence[str], **look: Any) -> list[Artist]:
+    """A line of a legend per colour: a setting, or all the variants that share it."""
     names: dict[str, list[str]] = {}
     for name in settings:
         names.setdefault(setting_colour(name, settings), []).append(name)
@@ -227,7 +227,7 @@ def _colour_legend(settings: list[str]) -> list[Artist]:
         else f"{setting_label(same[0].partition('-')[0])}, variants"
         for colour, same in names.items()
     }
-    return [Line2D([], [], color=colour, label=label) for colour, label in labels.items()]
+    return [Line2D([], [], color=colour, label=label, **look) for colour, label in labels.items()]
 
 
 # ---------------------------------------------------------------------------- similarity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from scipy.special import expit, logit
 
 from analysis.report.accuracy_figures import GAP, LETTERS, LINE, MARKERS, STEP
-from analysis.report.figures import GREY, INK, NARROW, WIDTH, legend, setting_colour, styled
+from analysis.report.figures import (
+    GREY,
+    INK,
+    NARROW,
+    WIDTH,
+    legend,
+    setting_colour,
+    setting_handles,
+    styled,
+)
 from analysis.report.summary import setting_label
 from analysis.robustness import Baseline
 
@@ -27,20 +35,6 @@ MOST_TICKS = 8
 """that an axis has room for"""
 MARGIN = 0.35
 """of a logit axis, around its points"""
-
-
-def setting_handles(settings: Sequence[str], **look: Any) -> list[Artist]:
-    """A line of a legend per colour: a setting, or all the variants that share it."""
-    names: dict[str, list[str]] = {}
-    for name in settings:
-        names.setdefault(setting_colour(name, settings), []).append(name)
-    labels = {
-        colour: setting_label(same[0])
-        if len(same) == 1
-        else f"{setting_label(same[0].partition('-')[0])}, variants"
-        for colour, same in names.items()
-    }
-    return [Line2D([], [], color=colour, label=label, **look) for colour, label in labels.items()]
 
 
 # ---------------------------------------------------------------------------- upper bound

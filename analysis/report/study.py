@@ -21,24 +21,9 @@ from analysis.report.study_files import (
     read_parquet,
     read_record,
 )
+from gen.evaluation.score import EVALUATION
 from gen.runs import Target
 
-EVALUATION = {
-    "draw": pl.Int64,
-    "split": pl.String,
-    "domain": pl.String,
-    "classes": pl.String,
-    "samples_seen": pl.Int64,
-    "final": pl.Boolean,
-    "prompts": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-    "lo": pl.Float64,
-    "hi": pl.Float64,
-    "n": pl.Int64,
-    "n_classes": pl.Int64,
-    "chance": pl.Float64,
-}
 PREDICTIONS = {
     "id": pl.String,
     "split": pl.String,
