@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from gen.commands.datasets import add_dataset_commands
 from gen.commands.export import add_export_command
 from gen.commands.mixtures import add_split_commands
+from gen.commands.report import add_report_command
 from gen.commands.runs import add_run_commands
-from gen.commands.studies import add_study_commands
+from gen.commands.status import add_status_command
+from gen.commands.sweep import add_sweep_command
 from splits.errors import UserError
 from splits.files import DISK_ERRORS
 
@@ -78,7 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_dataset_commands(commands)
     add_split_commands(commands)
     add_run_commands(commands)
-    add_study_commands(commands)
+    add_sweep_command(commands)
+    add_status_command(commands)
+    add_report_command(commands)
     add_export_command(commands)
     return parser
 

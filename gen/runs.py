@@ -82,6 +82,10 @@ class Run:
     """hash of a pretrained model's source"""
     dataset_sha256: str = ""
     """hash of the dataset that the run is tested on"""
+    arm: str = ""
+    """which of its study's ways to train this is; empty where there is one"""
+    twin: Run | None = None
+    """an earlier run of the study with the same identity, whose weights this one takes over"""
 
     @property
     def name(self) -> str:
@@ -363,15 +367,16 @@ def timed_stage(folder: Path, stage: str) -> Iterator[None]:
 def provenance() -> dict[str, Any]:
     """Versions and code state that a run was made with."""
     versions = {name: version(name) for name in VERSIONED}
-    return {"versions": versions | {"python": platform.python_version()}, "git": _git_state()}
+    return {"versions": versions | {"python": platform.python_version()}, "git": git_state()}
 
 
-def _git_state() -> str:
-    """Commit of the code, with `+changes` where files differ from it; empty outside a clone."""
+def git_state() -> str:
+    """Commit of the code; where files differ from it also a hash of how; empty outside a clone."""
     here = Path(__file__).parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(here, "status", "--porcelain", "-uno") else "")
+        changes = _git(here, "diff", "HEAD")
+        return commit + (f"+changes.{sha256_of(changes)[:12]}" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -408,8 +409,40 @@ class PretrainedConfig:
 
 
 @dataclass
+class ResourcesConfig:
+    """What one run gets, here and on Slurm; no part of a run's identity."""
+
+    gpus: int = 1
+    """on each machine, where it has any; several share the run by torchrun"""
+    cpus: int = 1
+    """processors of a run without GPU, or of each of its GPUs; a slot of a sweep has as many"""
+    nodes: int = 1
+    """machines that share a run (Slurm only)"""
+    memory_gb: int = 0
+    """memory of a run on each machine (Slurm only); 0: what the partition gives"""
+    minutes: int = 240
+    """time limit (Slurm only); a run that reaches it is queued again, and goes on"""
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    parallel: int = 0
+    """runs at a time (Slurm only); 0: as many as Slurm lets run"""
+    signal_seconds: int = 90
+    """time that a run has to write its state before the time limit (Slurm only)"""
+    requeues: int = 100
+    """how often a run that reached its time limit is queued again (Slurm only)"""
+    setup: list[str] = field(default_factory=list)
+    """shell lines before the run, such as `module load …` (Slurm only)"""
+
+
+@dataclass
 class StudyConfig:
-    """A grid of runs: test domains × settings × draws of held-out classes × seeds."""
+    """A grid of runs: arms × test domains × settings × draws of held-out classes × seeds.
+
+    An arm is one way to train: a model and a training configuration. Without `grid` and `include`
+    there is one.
+    """
 
     name: str = MISSING
     dataset: str = MISSING
@@ -431,9 +464,19 @@ class StudyConfig:
     seeds: list[int] = field(default_factory=lambda: [0])
     """seeds of training: initial weights, order and augmentation"""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    """values of `model` and of keys of `training` (`training.objective`): every combination is an
+    arm"""
+    exclude: list[dict[str, Any]] = field(default_factory=list)
+    """runs that are left out: those that fit all keys of an entry (keys of the grid, and `setting`,
+    `test_domain`, `draw`, `seed`; a list fits any of its values)"""
+    include: list[dict[str, Any]] = field(default_factory=list)
+    """runs beyond the grid: an arm by keys as in `grid`, and which of its runs by keys as in
+    `exclude`"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     pretrained: dict[str, PretrainedConfig] = field(default_factory=dict)
     """models that are there already, by the name that the study gives them"""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
 
 
 @dataclass

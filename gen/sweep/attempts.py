@@ -1,0 +1,126 @@
+"""attempts.jsonl: every start of work on a run and how it ended, one line each, appended.
+
+A start that no end follows was killed, or still goes on: the run's lock tells which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from gen.runs import utc_now
+
+NAME = "attempts.jsonl"
+FORGIVEN = "forgiven"
+"""key of the line from which failures are counted anew"""
+
+
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    done = "done"
+    failed = "failed"
+    """by an error, which the attempt tells"""
+    stopped = "stopped"
+    """somebody asked for it; its state is written"""
+    killed = "killed"
+    """without a word, or it still goes on"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of work on a run.
+
+    Attributes:
+        started, ended: as `utc_now` writes them; `ended` is empty after a kill.
+        host, pid, job: who worked; `job` is that of Slurm, if any.
+        samples_seen: of the state from which it went on.
+        error: first line of what was wrong.
+    """
+
+    started: str
+    host: str = ""
+    pid: int = 0
+    job: str = ""
+    samples_seen: int = 0
+    ended: str = ""
+    outcome: Outcome = Outcome.killed
+    error: str = ""
+
+
+def note_start(folder: Path, samples_seen: int) -> None:
+    """Write that this process begins to work on a run."""
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "job": slurm_job()}
+    _append(folder, {"started": utc_now(), **who, "samples_seen": samples_seen})
+
+
+def note_end(folder: Path, outcome: Outcome, error: str = "") -> None:
+    """Write how the attempt that began last ended."""
+    _append(folder, {"ended": utc_now(), "outcome": outcome.name, "error": error})
+
+
+def forgive(folder: Path) -> None:
+    """Let earlier failures of a run count no more."""
+    if (folder / NAME).is_file():
+        _append(folder, {FORGIVEN: utc_now()})
+
+
+def read_attempts(folder: Path) -> list[Attempt]:
+    """Every attempt at a run, in order; lines that a kill or a full disk cut off are left out."""
+    return [attempt for attempt in _read(folder) if attempt is not None]
+
+
+def failures_in_a_row(folder: Path) -> int:
+    """Attempts since the last forgiveness that failed or were killed, none of which got further.
+
+    An attempt that began with more samples seen than the one before shows that that one got
+    further, and starts the count anew. An attempt that still goes on counts, too.
+    """
+    count, seen = 0, 0
+    for attempt in _read(folder):
+        if attempt is None or attempt.outcome in (Outcome.done, Outcome.stopped):
+            count = 0
+        elif attempt.samples_seen > seen:
+            count, seen = 1, attempt.samples_seen
+        else:
+            count += 1
+    return count
+
+
+def slurm_job() -> str:
+    """Number of the Slurm job that this process belongs to, with its place in an array; or none."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{key}_ID", "") for key in ("JOB", "TASK"))
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _read(folder: Path) -> Sequence[Attempt | None]:
+    """Attempts, and None where earlier ones were forgiven."""
+    path = folder / NAME
+    found: list[Attempt | None] = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if FORGIVEN in row:
+            found.append(None)
+        elif "started" in row:
+            found.append(Attempt(**row))
+        elif found and found[-1] is not None:
+            found[-1] = replace(found[-1], **row | {"outcome": Outcome[row["outcome"]]})
+    return found
+
+
+def _append(folder: Path, row: dict) -> None:
+    """Add a line by one write, which no other process's write splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    torn = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    line = ("\n" if torn else "") + json.dumps(row) + "\n"
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
