@@ -46,6 +46,11 @@ test-dist: $(READY) ## the tests in several processes that train one model
 test-gpu: $(READY) ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
+.PHONY: test-slurm
+test-slurm: $(READY) ## the tests on a Slurm cluster, started here (Debian: slurm-wlm, munge; root)
+	$(BIN)/python tests/slurm/packages.py
+	$(BIN)/python -m pytest -m slurm tests/slurm
+
 .PHONY: test-browser
 test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)
 	$(BIN)/python -m pytest -m browser

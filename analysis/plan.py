@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from analysis.report.study import PlannedRun, StudyPlan
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import HEAD, ModelKind
-from gen.sweep.study import Study, mixture_name
+from gen.sweep.study import Study, arm_study, mixture_name
+
+
+def plans_of(study: Study) -> dict[str, StudyPlan]:
+    """The plan of every arm of a study, by the arm's label; of a study with one arm, its own."""
+    if len(study.arms) == 1:
+        return {study.arms[0].label: plan_of(study)}
+    every = frozenset(run.name for run in study.runs)
+    return {
+        arm.label: replace(plan_of(arm_study(study, arm.label)), arm=arm.label, siblings=every)
+        for arm in study.arms
+    }
 
 
 def plan_of(study: Study) -> StudyPlan:
-    """The plan of a study: its grid, and what every run must hold to count."""
+    """The plan of a study with one arm: its grid, and what every run must hold to count.
+
+    Test domains and seeds are those that a run has, of all that the study names.
+    """
+    served = {domain for run in study.runs for domain in run.test_domains}
     runs = tuple(
         PlannedRun(
             name=run.name,
@@ -21,6 +38,7 @@ def plan_of(study: Study) -> StudyPlan:
             mixtures=_mixtures_of(run),
             results_key=run.results_key,
             mixture_sha256=run.mixture.sha256 if run.mixtures else "",
+            twin=run.twin.name if run.twin else "",
         )
         for run in study.runs
     )
@@ -28,9 +46,9 @@ def plan_of(study: Study) -> StudyPlan:
         name=study.name,
         dataset=study.dataset.name,
         natural=study.dataset.natural,
-        test_domains=tuple(study.config.test_domains),
+        test_domains=tuple(name for name in study.config.test_domains if name in served),
         settings=study.settings,
-        seeds=tuple(study.config.seeds),
+        seeds=tuple(study.arms[0].config.seeds),
         draws=study.draws,
         classes=study.dataset.classes,
         domains=study.dataset.domains,

@@ -11,8 +11,8 @@ import torch
 from tqdm import tqdm
 
 from analysis.sites import image_sites, reading
-from gen.datasets.shards import available_memory
 from gen.evaluation.embed import batch_size, embed_batches
+from gen.machine import available_memory
 from gen.models.trained import Learner
 from gen.schema import ImagePlace
 from gen.training.images import place_images

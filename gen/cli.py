@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gen.commands.datasets import add_dataset_commands
 from gen.commands.export import add_export_command
@@ -14,8 +15,8 @@ from gen.commands.report import add_report_command
 from gen.commands.runs import add_run_commands
 from gen.commands.status import add_status_command
 from gen.commands.sweep import add_sweep_command
-from splits.errors import UserError
-from splits.files import DISK_ERRORS
+from splits.errors import TEMPORARY, Stopped, UserError
+from splits.files import DISK_ERRORS, FULL_ERRORS
 
 USER_ERROR_CODE = 2
 
@@ -34,7 +35,11 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code (2 for mistakes of the user)."""
+    """Run a command; return the exit code.
+
+    It is 2 for mistakes of the user and for runs that failed, and 75 where the same command may go
+    on another time: somebody asked for an end, or the disk is full.
+    """
     options = parse(arguments)
     try:
         options.command(options)
@@ -46,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        print(f"error: {_disk_error(error)}", file=sys.stderr)
-        return USER_ERROR_CODE
+        with suppress(OSError):  # a log on the disk that is full
+            print(f"error: {_disk_error(error)}", file=sys.stderr)
+        return TEMPORARY if error.errno in FULL_ERRORS else USER_ERROR_CODE
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        return TEMPORARY
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -25,6 +25,7 @@ from gen.schema import (
     IconsConfig,
     ImportConfig,
     ModelConfig,
+    ResourcesConfig,
     StudyConfig,
 )
 from splits.errors import UserError, unknown
@@ -35,12 +36,14 @@ SCHEMAS: dict[str, type] = {
     "datasets": ImportConfig,
     "held_out": HeldOutList,
     "models": ModelConfig,
+    "profiles": ResourcesConfig,
     "studies": StudyConfig,
 }
 SINGULAR = {
     "datasets": "dataset",
     "held_out": "list of held-out classes",
     "models": "model",
+    "profiles": "profile",
     "studies": "study",
 }
 
@@ -49,7 +52,7 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
     """Load `configs/KIND/NAME.yaml` (or the YAML file at path `name`) with `key=value` overrides.
 
     Args:
-        kind: `datasets`, `held_out`, `models` or `studies`.
+        kind: `datasets`, `held_out`, `models`, `profiles` or `studies`.
         name: name of a configuration of that kind, or path of a YAML file.
         overrides: `key=value` pairs, keys with dots for nested values.
 
@@ -73,7 +76,24 @@ def make_config(kind: str, content: Any, overrides: Sequence[str], *, where: str
     """
     content = OmegaConf.create(content)
     schema = schema_of(kind, content)
-    config = _merge(OmegaConf.structured(schema), content, schema, where=where)
+    return _make(OmegaConf.structured(schema), content, overrides, schema, where=where)
+
+
+def changed_config(kind: str, config: Any, name: str, overrides: Sequence[str] = ()) -> Any:
+    """A configuration with those keys changed that a file names, and then the overrides.
+
+    Args:
+        kind, name, overrides: of the file, as in `load_config`.
+        config: to be changed; an instance of the schema of that kind.
+    """
+    path = config_path(kind, name)
+    content, before = _read_yaml(path), OmegaConf.structured(config)
+    return _make(before, content, overrides, SCHEMAS[kind], where=str(path))
+
+
+def _make(config: Any, content: Any, overrides: Sequence[str], schema: type, *, where: str) -> Any:
+    """A configuration with the content of a file, and then the overrides, merged into it."""
+    config = _merge(config, content, schema, where=where)
     for override in overrides:
         if "=" not in override or override.startswith("="):
             raise UserError(
@@ -149,18 +169,43 @@ def _check_shapes(values: Any, schema: type, prefix: str = "", *, where: str) ->
         if value in (None, MISSING):
             continue
         inner: list[Any] = [item for item in get_args(kind) if is_dataclass(item)]
-        if get_origin(kind) is list and not isinstance(value, list):
-            raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
-        if isinstance(value, list) and not inner and any(isinstance(v, list | dict) for v in value):
-            raise UserError(f"key `{key}` is {value}", expected="a list of values", where=where)
+        if get_origin(kind) is list:
+            _check_list(value, kind, key, where)
         if isinstance(kind, type) and is_dataclass(kind):
             _check_mapping(value, _keys(kind, f"{key}."), key, where)
             _check_shapes(value, kind, f"{key}.", where=where)
-        if get_origin(kind) is dict and inner:
+        if get_origin(kind) is dict:
             _check_mapping(value, [f"{key}.NAME"], key, where)
+            _check_lists_by_name(value, kind, key, where)
+        if get_origin(kind) is dict and inner:
             for given, content in value.items():
                 _check_mapping(content, _keys(inner[0], f"{key}.{given}."), f"{key}.{given}", where)
                 _check_shapes(content, inner[0], f"{key}.{given}.", where=where)
+
+
+def _check_list(value: Any, kind: Any, key: str, where: str) -> None:
+    """A list of values, or of mappings where the schema has these."""
+    if not isinstance(value, list):
+        raise UserError(f"key `{key}` is {value}", expected=f"a list: [{value}]", where=where)
+    (item,) = get_args(kind)
+    if get_origin(item) is dict:
+        for number, content in enumerate(value):
+            _check_mapping(content, [f"{key}[{number}].NAME"], f"{key}[{number}]", where)
+    elif not is_dataclass(item) and any(isinstance(content, list | dict) for content in value):
+        raise UserError(f"key `{key}` is {value}", expected="a list of values", where=where)
+
+
+def _check_lists_by_name(values: Any, kind: Any, key: str, where: str) -> None:
+    """Every name of a mapping to lists has a list; a name with dots is written in braces."""
+    if get_origin(get_args(kind)[1]) is not list:
+        return
+    for given, content in values.items():
+        expected = f"a list: [{content}]"
+        if isinstance(content, dict):
+            expected = f"a list, as in {key}={{{given}.{next(iter(content), 'NAME')}: […]}}"
+        if not isinstance(content, list):
+            found = f"key `{key}.{given}` is {content}"
+            raise UserError(found, expected=expected, where=where)
 
 
 def _check_mapping(value: Any, keys: list[str], key: str, where: str) -> None:

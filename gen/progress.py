@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -15,7 +16,8 @@ class _Lines:
     def write(self, text: str) -> None:
         text = text.replace("\r", "").strip()
         if text:
-            sys.stderr.write(text + "\n")
+            with suppress(OSError):  # a full disk: work does not end for want of a line
+                sys.stderr.write(text + "\n")
 
     def flush(self) -> None:
         sys.stderr.flush()

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +21,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from gen.config import resolved
+from gen.provenance import provenance
 from gen.schema import (
     EvaluationConfig,
     ModelConfig,
@@ -44,7 +42,8 @@ NOT_IDENTITY = (
 """keys of the training's configuration that do not decide weights"""
 PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
-VERSIONED = ("clipgen", "torch", "open_clip_torch", "numpy", "polars", "opencv-python-headless")
+LOOK_SECONDS = 1.0
+"""how long a run's lock is waited for: a look at it (`lock_is_held`) holds it for a moment"""
 
 
 class Target(NamedTuple):
@@ -173,8 +172,15 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Whether there are final weights, its own or a pretrained model's."""
-        return self.pretrained is not None or self.final_weights.is_file()
+        """Whether there are final weights: its own, those of its twin, or a pretrained model's."""
+        if self.pretrained is not None:
+            return True
+        return self.final_weights.is_file() and (self.twin is None or self._agrees_with(self.twin))
+
+    def _agrees_with(self, twin: Run) -> bool:
+        """Whether its final weights are known, and the twin has none or the same."""
+        ours = _checkpoint_of(self.folder)
+        return bool(ours) and _checkpoint_of(twin.folder) in ("", ours)
 
     @property
     def done(self) -> bool:
@@ -218,15 +224,19 @@ class Run:
         return self.folder / "checkpoints" / FINAL_WEIGHTS
 
 
-def run_name(setting: str, targets: Sequence[Target], seed: int, identity: dict[str, Any]) -> str:
+def run_name(
+    setting: str, targets: Sequence[Target], seed: int, identity: dict[str, Any], arm: str = ""
+) -> str:
     """Readable name of a run; a hash at its end makes it the run's identity.
 
-    A test domain and a draw (but the first) are named where the run serves no other.
+    A test domain and a draw (but the first) are named where the mixture serves no other, and the
+    arm where it has a label.
     """
     domains = {target.test_domain for target in targets}
     draws = {target.draw for target in targets}
     parts = [setting, *(domains if len(domains) == 1 else [])]
     parts += [f"d{draw}" for draw in draws if draw and len(draws) == 1]
+    parts += [arm] if arm else []
     return "-".join([*parts, f"s{seed}", sha256_of(identity)[:12]])
 
 
@@ -280,7 +290,7 @@ def claim(run: Run) -> Iterator[bool]:
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / "lock")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=LOOK_SECONDS)
     except Timeout:
         yield False
         return
@@ -288,6 +298,19 @@ def claim(run: Run) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether a process holds the lock at `path`; the look takes it for a moment, if it is free."""
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def void_results(run: Run, *stages: str) -> None:
@@ -320,6 +343,14 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from None
 
 
+def _checkpoint_of(folder: Path) -> str:
+    """Hash of a run's final weights; empty where none is known."""
+    try:
+        return str(read_record(folder).get("checkpoint", ""))
+    except UserError:  # damaged
+        return ""
+
+
 def update_record(folder: Path, **values: Any) -> None:
     """Set keys of a run's run.json."""
     write_json(folder / "run.json", read_record(folder) | values)
@@ -336,6 +367,7 @@ def describe_run(run: Run, **facts: Any) -> None:
     update_record(
         run.folder,
         run=run.name,
+        arm=run.arm,
         setting=run.setting,
         test_domains=run.test_domains,
         draws=sorted(run.draws),
@@ -362,25 +394,3 @@ def timed_stage(folder: Path, stage: str) -> Iterator[None]:
         seconds = dict(read_record(folder).get("seconds", {}))
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
         update_record(folder, seconds=seconds)
-
-
-def provenance() -> dict[str, Any]:
-    """Versions and code state that a run was made with."""
-    versions = {name: version(name) for name in VERSIONED}
-    return {"versions": versions | {"python": platform.python_version()}, "git": git_state()}
-
-
-def git_state() -> str:
-    """Commit of the code; where files differ from it also a hash of how; empty outside a clone."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changes = _git(here, "diff", "HEAD")
-        return commit + (f"+changes.{sha256_of(changes)[:12]}" if changes else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -468,11 +468,12 @@ class StudyConfig:
     """values of `model` and of keys of `training` (`training.objective`): every combination is an
     arm"""
     exclude: list[dict[str, Any]] = field(default_factory=list)
-    """runs that are left out: those that fit all keys of an entry (keys of the grid, and `setting`,
-    `test_domain`, `draw`, `seed`; a list fits any of its values)"""
+    """runs of the grid that are left out: those that fit all keys of an entry (keys as in `grid`,
+    and `setting`, `test_domain`, `draw`, `seed`; a list fits any of its values)"""
     include: list[dict[str, Any]] = field(default_factory=list)
-    """runs beyond the grid: an arm by keys as in `grid`, and which of its runs by keys as in
-    `exclude`"""
+    """runs that are added after `exclude`: an entry with keys as in `grid` adds to the one arm of
+    these values (all others being the study's own), any other entry to every arm of the grid; keys
+    as in `exclude` choose which runs, and may name seeds that are not among `seeds`"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     pretrained: dict[str, PretrainedConfig] = field(default_factory=dict)
     """models that are there already, by the name that the study gives them"""

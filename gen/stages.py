@@ -30,6 +30,7 @@ from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
 from gen.training.prepare import prepare
 from gen.training.schedule import total_samples
+from gen.twins import has_weights, take_over, untrained
 from splits.files import replacing
 
 
@@ -37,6 +38,8 @@ def train_run(
     run: Run, dataset: Dataset, base: Dataset | None = None, ranks: Ranks | None = None
 ) -> None:
     """Train a run's model, or go on where it stopped; nothing to do where it is trained.
+
+    A run with a twin takes over what that one has.
 
     Args:
         run: to train.
@@ -46,12 +49,16 @@ def train_run(
 
     Raises:
         Preempted: the process was asked to end; the same call goes on.
+        UserError: the run's twin is not trained.
     """
     ranks = ranks or alone()
+    if run.twin is not None:
+        _take_over(run, run.twin, ranks)
+        return
     trained = any_rank(ranks.is_first and run.final_weights.is_file())  # one answer for all
     if not trained:
         if ranks.is_first:  # results of weights that are gone
-            void_results(run, "evaluated", "analyzed", "checkpoint")
+            void_results(run, "evaluated", "analyzed", "checkpoint", "same_weights_as")
         _train(run, dataset, base, ranks)
     if ranks.is_first and not read_record(run.folder).get("checkpoint"):
         rates = [row["samples_per_second"] for row in read_metrics(run.folder)]
@@ -61,6 +68,16 @@ def train_run(
             samples_per_second=pl.Series(rates).median(),
             checkpoint=file_sha256(run.final_weights),
         )
+
+
+def _take_over(run: Run, twin: Run, ranks: Ranks) -> None:
+    """Have the weights of the twin; all processes fail where there are none."""
+    if any_rank(ranks.is_first and run.trained):
+        return
+    if any_rank(ranks.is_first and not has_weights(twin)):
+        raise untrained(run, twin)
+    if ranks.is_first:
+        take_over(run, twin)
 
 
 def _train(run: Run, dataset: Dataset, base: Dataset | None, ranks: Ranks) -> None:

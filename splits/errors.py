@@ -1,13 +1,17 @@
 """The one exception for mistakes of the user: what was found, expected, where, and how to fix it.
 
 It lives in `splits` because every other room may import `splits`. The command line prints it
-without a traceback and exits with code 2.
+without a traceback and exits with code 2. Beside it stands the one for work that is only stopped,
+with code 75.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+TEMPORARY = 75
+"""exit code of what the same command may go on with another time, as sysexits.h has it"""
 
 
 class UserError(Exception):
@@ -25,6 +29,10 @@ class UserError(Exception):
         parts = [("expected", expected), ("where", where), ("fix", fix)]
         lines = [found, *(f"  {label + ':':<9} {text}" for label, text in parts if text)]
         super().__init__("\n".join(lines))
+
+
+class Stopped(Exception):
+    """Work that ended before it was done; nothing is lost, and the same command goes on."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str], *, where: str = "") -> UserError:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 FULL_BYTES = 1 << 16
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+"""error numbers of a disk without room, or of a quota that is used up"""
 DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *FULL_ERRORS,
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
 """error numbers of folders and disks, which the user can mend"""
@@ -53,6 +56,22 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` to `path` as a whole, as JSON that is pleasant to read and to compare."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is that of a full disk.
+
+    Libraries hide it in errors of theirs, of which only the words tell.
+    """
+    words = [os.strerror(number) for number in FULL_ERRORS]
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL_ERRORS:
+            return True
+        if any(text in str(cause) for text in words):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _flush_folder(folder: Path) -> None:

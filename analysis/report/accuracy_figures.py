@@ -7,7 +7,7 @@ stand below each other as rows, where there is room for their names and for ever
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -188,7 +188,7 @@ def _columns_legend(settings: list[str]) -> list[Artist]:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """A line of the figure: a setting, or the title of a family of variants below it.
 
     Attributes:
@@ -204,11 +204,40 @@ class _Row:
     middle: float
 
 
+Panel = Callable[[Axes, pl.DataFrame, list[Row]], None]
+"""draws the rows of one test domain into Axes on which they have their places"""
+
+
 def _figure_of_rows(table: pl.DataFrame, settings: list[str]) -> Figure:
-    test_domains = table["test_domain"].unique(maintain_order=True).to_list()
+    draws = table["draw"].unique().sort().to_list()
     groups = table.group_by("test_domain", "setting").len()["len"]
     most = int(groups.max() or 1)  # type: ignore[arg-type]
-    rows, height = _rows(settings, most)
+
+    def panel(axes: Axes, part: pl.DataFrame, rows: list[Row]) -> None:
+        for row in rows:
+            if row.setting is not None:
+                shown = part.filter(setting=row.setting)
+                _row_of_points(
+                    axes, row.middle, shown, draws, setting_colour(row.setting, settings)
+                )
+
+    return figure_of_rows(table, settings, min(TALLEST, STEP * most), panel, _rows_legend(draws))
+
+
+def figure_of_rows(
+    table: pl.DataFrame, settings: list[str], points: float, panel: Panel, handles: list[Artist]
+) -> Figure:
+    """A panel per test domain, a row per setting.
+
+    Args:
+        table: rows with `test_domain`, `setting`, `hi` and `chance`.
+        settings: in their order.
+        points: inches that the points of a row take.
+        panel: draws the points of a panel.
+        handles: of the legend.
+    """
+    test_domains = table["test_domain"].unique(maintain_order=True).to_list()
+    rows, height = _rows(settings, points)
     columns = min(3, len(test_domains))
     lines = -(-len(test_domains) // columns)
     size = (WIDTH, lines * (height + 0.75) + 0.6)
@@ -216,7 +245,8 @@ def _figure_of_rows(table: pl.DataFrame, settings: list[str]) -> Figure:
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for axes, test_domain in zip(grid.ravel(), test_domains, strict=False):
         part = table.filter(test_domain=test_domain)
-        _panel_of_rows(axes, part, rows, table["draw"].unique().sort().to_list(), settings)
+        _frame(axes, part, rows)
+        panel(axes, part, rows)
         axes.set_title(f"test domain {test_domain}")
         axes.set_xlim(0, _top(table))
     for axes in grid.ravel()[len(test_domains) :]:
@@ -226,24 +256,23 @@ def _figure_of_rows(table: pl.DataFrame, settings: list[str]) -> Figure:
         ticks = axes.set_yticks([row.middle for row in rows], [row.label for row in rows])
         for row, tick in zip(rows, ticks, strict=True):
             tick.label1.set_fontweight("bold" if row.opens else "normal")
-    legend(figure, _rows_legend(table))
+    legend(figure, handles)
     return figure
 
 
-def _rows(settings: Sequence[str], most: int) -> tuple[list[_Row], float]:
+def _rows(settings: Sequence[str], points: float) -> tuple[list[Row], float]:
     """The rows of a figure, variants below the setting that they vary, and the height of all.
 
     Args:
         settings: in their order.
-        most: points in a row.
+        points: inches that the points of a row take.
     """
     rows, top = [], 0.0
     labels = list(_labels(settings))
     has_families = any(setting is None for _, setting, _ in labels)
     for label, setting, opens in labels:
-        points = 0.0 if setting is None else min(TALLEST, STEP * most)
-        height = GAP + max(points, LINE * (1 + label.count("\n")))
-        rows.append(_Row(label, setting, opens and has_families, top, top + height / 2))
+        height = GAP + max(0.0 if setting is None else points, LINE * (1 + label.count("\n")))
+        rows.append(Row(label, setting, opens and has_families, top, top + height / 2))
         top += height
     return rows, top
 
@@ -264,17 +293,13 @@ def _labels(settings: Sequence[str]) -> Iterator[tuple[str, str | None, bool]]:
             yield textwrap.fill(variant_label(name) or "unchanged", LETTERS), name, False
 
 
-def _panel_of_rows(
-    axes: Axes, table: pl.DataFrame, rows: list[_Row], draws: list[int], settings: list[str]
-) -> None:
+def _frame(axes: Axes, table: pl.DataFrame, rows: list[Row]) -> None:
+    """What a panel shows besides its points: rows, chance, and the axis of accuracies."""
     for row in rows:
         if row.opens:
             axes.axhline(row.top, color="#bbbbbb", linewidth=0.8)
-        if row.setting is None:
-            continue
-        axes.axhline(row.middle, color="#f0f0ee", linewidth=0.7, zorder=0)
-        part = table.filter(setting=row.setting)
-        _row_of_points(axes, row.middle, part, draws, setting_colour(row.setting, settings))
+        if row.setting is not None:
+            axes.axhline(row.middle, color="#f0f0ee", linewidth=0.7, zorder=0)
     chance = table["chance"].drop_nulls()
     if len(chance):
         axes.axvline(chance[0], color=GREY, linestyle=":", linewidth=1.3)
@@ -334,8 +359,7 @@ def _no_points(axes: Axes, middle: float, reason: str) -> None:
     )
 
 
-def _rows_legend(table: pl.DataFrame) -> list[Artist]:
-    draws = table["draw"].unique().sort().to_list()
+def _rows_legend(draws: list[int]) -> list[Artist]:
     points = [
         Line2D(
             [],

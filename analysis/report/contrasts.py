@@ -74,7 +74,7 @@ def contrasts(results: StudyResults) -> pl.DataFrame:
         for split, contrast, target in _comparisons(results.plan)
     ]
     table = pl.DataFrame(rows, schema=COLUMNS, orient="row", infer_schema_length=None)
-    return table.with_columns(p_holm=_holm_by_split(table))
+    return table.with_columns(p_holm=holm_by_split(table))
 
 
 def over_draws(table: pl.DataFrame) -> pl.DataFrame:
@@ -178,7 +178,8 @@ def _answers(
     return pl.concat([pl.DataFrame(schema=ANSWERS), *parts])
 
 
-def _holm_by_split(table: pl.DataFrame) -> pl.Series:
+def holm_by_split(table: pl.DataFrame) -> pl.Series:
+    """Holm's correction of the column `p`; the family: all of a split that have one."""
     adjusted: list[float | None] = [None] * table.height
     for split in table["split"].unique(maintain_order=True):
         known = (table["split"] == split) & table["p"].is_not_null()

@@ -71,7 +71,7 @@ def write_evaluation_pages(
             name: _of_runs(getattr(results, name), parts, runs) for name, parts in by_run.items()
         }
         content = _content(results, setting, target, runs, found)
-        content["links"] = _links(mixture, mixture_pages)
+        content["links"] = _links(results.plan.root, mixture, mixture_pages)
         content["csv"] = {name: f"../tables/{name}.csv" for name in report_tables}
         path = folder / f"{page_name(setting, target)}.html"
         write_text(path, render("evaluation.html.j2", content))
@@ -109,7 +109,7 @@ def _content(
     states = dict(results.runs.select("run", "state").rows())
     title = f"{setting_label(setting)}, test domain {target.test_domain}"
     return {
-        "study": plan.name,
+        "study": plan.title,
         "title": title + (f", draw {target.draw}" if len(plan.draws) > 1 else ""),
         "description": _description(setting, manifest),
         "states": {run: states[run] for run in runs},
@@ -128,7 +128,7 @@ def _description(setting: str, manifest: dict) -> str:
     return f"{shown[:1].upper()}{shown[1:]}." if shown else ""
 
 
-def _links(mixture: str, pages: Collection[str]) -> Links | None:
+def _links(root: str, mixture: str, pages: Collection[str]) -> Links | None:
     if mixture not in pages:
         return None
-    return Links("What it saw", {mixture: f"../../splits/{quote(mixture)}.html"})
+    return Links("What it saw", {mixture: f"../{root}/splits/{quote(mixture)}.html"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import polars as pl
@@ -14,7 +15,7 @@ from analysis.report.figures import svg_text
 from analysis.report.rendering import render
 from analysis.report.section import Chart, Section, Table
 from analysis.report.sections import report_sections
-from analysis.report.study import StudyResults
+from analysis.report.study import StudyPlan, StudyResults
 from analysis.report.summary import (
     banner_lines,
     caveat,
@@ -27,6 +28,7 @@ from splits.files import write_text
 
 OWN_FILES = {"tables": "*.csv", "figures": "*.svg", "splits": "*.html"}
 """files of the report's folders, all of which the report makes itself"""
+NO_FINDINGS = "The report compares pairs of the six named settings; this study has no such pair."
 
 
 def write_report(
@@ -39,7 +41,7 @@ def write_report(
 
     Args:
         results: what the study's folder holds.
-        folder: where to write; pages of mixtures are looked for beside it, in `splits`.
+        folder: where to write; pages of mixtures are looked for in the study's folder, in `splits`.
         command: the command line that made the report, to be shown in it.
         differences: `contrasts.contrasts` of the results, where they are known already.
 
@@ -47,34 +49,64 @@ def write_report(
         The path of `index.html`.
     """
     differences = contrasts(results) if differences is None else differences
-    mixture_pages = _mixture_pages(results, folder.parent / "splits")
+    plan = results.plan
+    mixture_pages = _mixture_pages(results, folder / plan.root / "splits")
     pages = {label: f"splits/{quote(name)}.html" for name, label in page_names(results).items()}
     sections = report_sections(results, differences, mixture_pages, pages)
-    tables, charts = named_tables(sections), named_charts(sections)
-    figures = {name: svg_text(chart.figure, name) for name, chart in charts.items() if chart.figure}
-    written = [folder / "tables" / f"{name}.csv" for name in tables]
-    for path, table in zip(written, tables.values(), strict=True):
-        write_text(path, table.write_csv())
-    for name, svg in figures.items():
-        written.append(folder / "figures" / f"{name}.svg")
-        write_text(written[-1], svg)
-    written += write_evaluation_pages(results, folder / "splits", set(mixture_pages), tables)
+    tables = named_tables(sections)
+    kept = write_evaluation_pages(results, folder / "splits", set(mixture_pages), tables)
     content = {
-        "plan": results.plan,
-        "command": command,
+        "study": plan.title,
+        "above": f"All arms of study {plan.name}" if plan.arm else "",
+        "question": "does diversity help CLIP generalize?",
+        "dataset": dataset_line(plan),
         "overview": overview(results, differences),
         "findings": contrast_sentences(results, differences),
+        "no_findings": NO_FINDINGS,
         "banner": banner_lines(results),
         "complete": is_complete(results),
         "caveat": caveat(results),
         "points_note": points_note(results, differences),
-        "sections": sections,
-        "figures": figures,
     }
+    return write_page(content | {"command": command}, sections, folder, kept)
+
+
+def write_page(
+    content: dict[str, Any], sections: list[Section], folder: Path, kept: Iterable[Path] = ()
+) -> Path:
+    """Write `index.html` and `report.md`, and the tables and figures of their sections.
+
+    Args:
+        content: what stands above the sections, by the names of the templates.
+        sections: of the page.
+        folder: where to write.
+        kept: further files of this report in its folders; all others there are deleted.
+
+    Returns:
+        The path of `index.html`.
+    """
+    charts, written = named_charts(sections), list(kept)
+    figures = {name: svg_text(chart.figure, name) for name, chart in charts.items() if chart.figure}
+    for name, table in named_tables(sections).items():
+        written.append(folder / "tables" / f"{name}.csv")
+        write_text(written[-1], table.write_csv())
+    for name, svg in figures.items():
+        written.append(folder / "figures" / f"{name}.svg")
+        write_text(written[-1], svg)
+    content = content | {"sections": sections, "figures": figures}
     write_text(folder / "report.md", render("report.md.j2", content))
     write_text(folder / "index.html", render("page.html.j2", content))
     _delete_others(folder, written)
     return folder / "index.html"
+
+
+def dataset_line(plan: StudyPlan) -> str:
+    """What a study's dataset is, and where it tests."""
+    return (
+        f"Dataset {plan.dataset}: {len(plan.classes)} classes in {len(plan.domains)} domains "
+        f"({', '.join(plan.domains)}; natural: {plan.natural}). "
+        f"Test domains: {', '.join(plan.test_domains)}."
+    )
 
 
 def named_tables(sections: Iterable[Section]) -> dict[str, pl.DataFrame]:

@@ -97,11 +97,19 @@ def fits(results: StudyResults, pairs: pl.DataFrame) -> Fits:
     for place in served(results).select(PLACE).unique(maintain_order=True).iter_rows():
         target = Target(*place)
         points = pairs.filter(is_baseline(), **target._asdict()).drop_nulls("samples_seen")
+        points = _without_twins(points, results.plan)
         for transform in TRANSFORMS:
             found[target, transform] = (
                 Refused(refused[target]) if target in refused else _fit(points, transform)
             )
     return found
+
+
+def _without_twins(points: pl.DataFrame, plan: StudyPlan) -> pl.DataFrame:
+    """The rows of different models: one by several names counts once."""
+    there = set(points["run"])
+    again = [run.name for run in plan.runs if run.twin in there]
+    return points.filter(~pl.col("run").is_in(again))
 
 
 def _fit(points: pl.DataFrame, transform: str) -> Baseline | Refused:

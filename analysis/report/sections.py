@@ -21,7 +21,7 @@ from analysis.report.quantities import quantity_sections
 from analysis.report.section import Chart, Links, Part, Section, Table, Text
 from analysis.report.spread import accuracy_spread
 from analysis.report.study import StudyResults
-from analysis.report.summary import caveat
+from analysis.report.summary import caveat, twin_note
 from analysis.report.views import (
     all_domains_view,
     cost_view,
@@ -82,7 +82,12 @@ def headline_section(results: StudyResults, headline: Table) -> Section:
         label="Accuracy on the held-out classes of each test domain, by setting",
         note=f"{figure_notes(results.plan)['headline']} {caveat(results)}",
     )
-    return Section("Accuracy on held-out classes", (chart,))
+    return Section("Accuracy on held-out classes", (chart, *_twins(results)))
+
+
+def _twins(results: StudyResults) -> list[Text]:
+    note = twin_note(results.plan)
+    return [Text(note, soft=True)] if note else []
 
 
 def difference_section(results: StudyResults, differences: pl.DataFrame) -> Section:
@@ -91,7 +96,7 @@ def difference_section(results: StudyResults, differences: pl.DataFrame) -> Sect
     parts: list[Part] = [
         Table("contrasts", differences, contrasts_view(differences, split)) for split in splits
     ]
-    parts.append(Text(f"{PAIRED} {caveat(results)}", soft=True))
+    parts += [Text(f"{PAIRED} {caveat(results)}", soft=True), *_twins(results)]
     if len(results.plan.draws) > 1:
         over = over_draws(differences)
         parts += [
@@ -103,7 +108,7 @@ def difference_section(results: StudyResults, differences: pl.DataFrame) -> Sect
 
 def exposure_section(results: StudyResults, pages: list[str]) -> Section:
     """Training samples per cell, and links to the pages of mixtures."""
-    counts = tables.exposure_counts(results)
+    counts, root = tables.exposure_counts(results), results.plan.root
     parts: list[Part] = []
     for test_domain in results.plan.test_domains:
         shown = counts.filter(test_domain=test_domain, draw=0)
@@ -117,10 +122,10 @@ def exposure_section(results: StudyResults, pages: list[str]) -> Section:
         parts.append(chart)
     parts.append(Table("exposure_counts", counts, exposure_view(counts, results)))
     if len(pages) > MOST_LINKS:
-        index = {f"{len(pages)} mixtures": "../splits/index.html"}
+        index = {f"{len(pages)} mixtures": f"{root}/splits/index.html"}
         parts.append(Links("One page each, with all cells", index))
     elif pages:
-        links = {name: f"../splits/{quote(name)}.html" for name in pages}
+        links = {name: f"{root}/splits/{quote(name)}.html" for name in pages}
         parts.append(Links("One page each, with all cells", links))
     return Section("What each mixture shows", tuple(parts))
 

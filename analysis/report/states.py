@@ -1,13 +1,14 @@
 """How far every run of a study is, and whether its results are those of the study as it is now.
 
 A run is `done`, `stale` (it has results, of another configuration, other weights or another run),
-`failed`, `running` (begun, not finished) or `missing`.
+`failed`, `running` (a process holds it), `interrupted` (begun, and nobody holds it) or `new`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from omegaconf import OmegaConf
 
-from gen.runs import sha256_of
+from gen.runs import lock_is_held, sha256_of
 
 if TYPE_CHECKING:
     from analysis.report.study import PlannedRun, StudyPlan
@@ -44,7 +45,7 @@ def read_marker(path: Path) -> Marker | None:
 
 
 def run_state(
-    run: PlannedRun, folder: Path, record: dict[str, Any], marker: Marker | None
+    run: PlannedRun, folder: Path, record: dict[str, Any], marker: Marker | None, former: str = ""
 ) -> tuple[str, str]:
     """State of a run and the reason for it, as far as its small files tell.
 
@@ -53,6 +54,7 @@ def run_state(
         folder: of the run.
         record: content of its run.json; empty where that is absent or damaged.
         marker: its DONE.
+        former: name of a run that was planned in its place before something changed, if any.
     """
     if reason := _mismatch(run, folder, record):
         return "stale", reason
@@ -60,9 +62,21 @@ def run_state(
         if run.results_key and marker.text != run.results_key:
             return "stale", "evaluated for other held-out classes or with other prompts or probes"
         return "done", ""
+    if _is_held(folder):
+        return "running", ""
     if (folder / "FAILED").is_file():
         return "failed", _first_line(folder / "FAILED")
-    return ("running" if (folder / "run.json").is_file() else "missing"), ""
+    if (folder / "run.json").is_file():
+        return "interrupted", ""
+    if former:
+        return "stale", f"not begun; its configuration or mixture was another one: {former}"
+    return "new", ""
+
+
+def _is_held(folder: Path) -> bool:
+    with suppress(OSError):  # a folder that cannot be written
+        return lock_is_held(folder / "lock")
+    return False
 
 
 def _mismatch(run: PlannedRun, folder: Path, record: dict[str, Any]) -> str:
@@ -160,8 +174,13 @@ def _disagreeing_cells(rates: pl.DataFrame, cells: pl.DataFrame) -> Collection[s
     return both.filter(differ)["run"].unique(maintain_order=True).to_list()
 
 
+def cell_of(run: str) -> str:
+    """A run's name without the hash at its end: equal of runs planned in place of each other."""
+    return run.rpartition("-")[0]
+
+
 def strangers(plan: StudyPlan, folder: Path) -> tuple[str, ...]:
-    """Run folders in a study's folder that its plan does not know, by name."""
-    known = {run.name for run in plan.runs}
+    """Run folders in a study's folder that the study does not know, by name."""
+    known = {run.name for run in plan.runs} | plan.siblings
     found = folder.glob("*/run.json") if folder.is_dir() else ()
     return tuple(sorted(path.parent.name for path in found if path.parent.name not in known))

@@ -11,7 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from analysis.report.states import Marker, mixed_tables, read_marker, run_state, strangers
+from analysis.report.states import (
+    Marker,
+    cell_of,
+    mixed_tables,
+    read_marker,
+    run_state,
+    strangers,
+)
 from analysis.report.study_files import (
     RUN_COLUMNS,
     Schema,
@@ -96,6 +103,7 @@ class PlannedRun:
             nobody knows what it was trained on.
         results_key: what the run's DONE must hold to count; anything where empty.
         mixture_sha256: what its mixtures' manifests must say; anything where empty.
+        twin: name of the run whose weights it takes over, if any: both are one model.
     """
 
     name: str
@@ -104,6 +112,7 @@ class PlannedRun:
     mixtures: dict[Target, str]
     results_key: str = ""
     mixture_sha256: str = ""
+    twin: str = ""
 
     @property
     def is_pretrained(self) -> bool:
@@ -135,6 +144,8 @@ class StudyPlan:
         prompts: names of the prompt sets; the first one makes the headline scores.
         probes: whether linear probes are trained.
         dataset_sha256: hash of the dataset; empty where it is not known.
+        arm: which of its study's ways to train this is; empty where it has one.
+        siblings: names of the runs of its study's arms.
     """
 
     name: str
@@ -152,6 +163,18 @@ class StudyPlan:
     prompts: tuple[str, ...] = ("domain_free",)
     probes: bool = False
     dataset_sha256: str = ""
+    arm: str = ""
+    siblings: frozenset[str] = frozenset()
+
+    @property
+    def title(self) -> str:
+        """The study's name, with the arm's."""
+        return f"{self.name} ({self.arm})" if self.arm else self.name
+
+    @property
+    def root(self) -> str:
+        """Way from the report's folder to the study's, for links."""
+        return "../.." if self.arm else ".."
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -183,8 +206,8 @@ class StudyResults:
     """A study's plan and what its folder holds.
 
     Attributes:
-        runs: one row per planned run: `run`, `setting`, `seed`, `state` (`done`, `stale`,
-            `failed`, `running` (begun) or `missing`) and the `reason` for it (empty: none).
+        runs: one row per planned run: `run`, `setting`, `seed`, `state` (`states.py` has all of
+            them) and the `reason` for it (empty: none).
         evaluation, predictions, cells, probes, metrics, similarity: the tables of docs/formats.md
             with `run`, `setting` and `seed`; those of finished runs, but `metrics` of all that
             are begun and not stale. `predictions` are those of the final weights with the
@@ -236,9 +259,13 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
     problems: list[str] = []
     markers = {run.name: read_marker(folder / run.name / "DONE") for run in plan.runs}
     records = _read_records(folder, markers, problems)
+    others = strangers(plan, folder)
+    former = {cell_of(name): name for name in others}
     states = {
-        run.name: run_state(run, folder / run.name, records.get(run.name, {}), markers[run.name])
-        for run in plan.runs
+        name: run_state(
+            run, folder / name, records.get(name, {}), markers[name], former.get(cell_of(name), "")
+        )
+        for name, run in ((run.name, run) for run in plan.runs)
     }
     done = [run for run in plan.runs if states[run.name][0] == "done"]
     tables = _read_tables(plan, folder, done, every_class, problems)
@@ -265,7 +292,7 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
         mixtures=read_manifests(folder / "mixtures", wanted, problems),
         records=counted,
         problems=tuple(problems),
-        strangers=strangers(plan, folder),
+        strangers=others,
         wall_seconds=_wall_seconds(
             {run.name: markers[run.name] for run in done if run.name not in mixed}, records
         ),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from analysis.report import tables
+from analysis.report.contrasts import holm_by_split
 from analysis.report.study import StudyResults
-from analysis.statistics import holm, paired_difference_interval
+from analysis.statistics import paired_difference_interval
 from gen.runs import Target
 
 KEYS = ["test_domain", "setting", "draw", "split", "classes"]
@@ -38,9 +39,16 @@ class ComparedStudy:
     def name(self) -> str:
         return self.results.plan.name
 
+    @property
+    def title(self) -> str:
+        """Its name, with that of the arm which is compared."""
+        return self.results.plan.title
 
-def compare_scores(a: StudyResults, b: StudyResults) -> pl.DataFrame:
-    """Headline scores that both studies plan, and what b has more than a.
+
+def compare_scores(
+    a: StudyResults, b: StudyResults, class_sets: Sequence[str] = tables.CLASS_SETS
+) -> pl.DataFrame:
+    """Headline scores on these sets of classes that both studies plan, and what b has more than a.
 
     Columns: `test_domain`, `setting`, `draw`, `split`, `classes`; `value_a` and `value_b`, means
     over the `seeds_a` and `seeds_b` that are finished; `difference`, b minus a; where both answer
@@ -49,12 +57,13 @@ def compare_scores(a: StudyResults, b: StudyResults) -> pl.DataFrame:
     right; else `unpaired` says why not.
     """
     both = _means(a).join(_means(b), on=KEYS, suffix="_b", how="inner", maintain_order="left")
+    both = both.filter(pl.col("classes").is_in(list(class_sets)))
     named = both.rename({"value": "value_a", "seeds": "seeds_a"}).with_columns(
         difference=pl.col("value_b") - pl.col("value_a")
     )
     rows = [row | _paired(a, b, row) for row in named.iter_rows(named=True)]
     table = pl.DataFrame(rows, schema=SCHEMA, orient="row", infer_schema_length=None)
-    return table.with_columns(p_holm=_holm_by_split(table))
+    return table.with_columns(p_holm=holm_by_split(table))
 
 
 def _means(results: StudyResults) -> pl.DataFrame:
@@ -85,7 +94,7 @@ def _paired(a: StudyResults, b: StudyResults, row: Mapping[str, Any]) -> dict[st
 def _obstacle(a: StudyResults, b: StudyResults, row: Mapping[str, Any]) -> str:
     """Why two scores cannot be compared sample by sample; empty where they may."""
     lacking = [
-        results.plan.name
+        results.plan.title
         for results, value in ((a, row["value_a"]), (b, row["value_b"]))
         if value is None
     ]
@@ -113,18 +122,9 @@ def _answers(results: StudyResults, row: Mapping[str, Any]) -> pl.DataFrame:
     ).select("run", "id", "label", pl.col("correct").cast(pl.Float64))
 
 
-def _holm_by_split(table: pl.DataFrame) -> pl.Series:
-    adjusted: list[float | None] = [None] * table.height
-    for split in table["split"].unique(maintain_order=True):
-        places = ((table["split"] == split) & table["p"].is_not_null()).arg_true().to_list()
-        for place, p in zip(places, holm(table["p"].gather(places).to_list()), strict=True):
-            adjusted[place] = p
-    return pl.Series(adjusted, dtype=pl.Float64)
-
-
 def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Keys whose values differ, with both values as text; empty text where there is no such key."""
-    flat_a, flat_b = dict(_flat(a)), dict(_flat(b))
+    flat_a, flat_b = dict(flat(a)), dict(flat(b))
     return [
         (key, flat_a.get(key, ""), flat_b.get(key, ""))
         for key in dict.fromkeys([*flat_a, *flat_b])
@@ -132,10 +132,10 @@ def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str
     ]
 
 
-def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{key}.")
+            yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", str(value)
 

@@ -46,20 +46,23 @@ def write_study_comparison(a: ComparedStudy, b: ComparedStudy, folder: Path, com
     table = compare_scores(a.results, b.results)
     name = f"compare-with-{b.name}"
     content = {
-        "names": (a.name, b.name),
+        "names": (a.title, b.title),
         "command": command,
         "csv": f"{name}.csv",
         "banners": [
-            (side.name, banner_lines(side.results), is_complete(side.results)) for side in (a, b)
+            (side.title, banner_lines(side.results), is_complete(side.results)) for side in (a, b)
         ],
-        "lead": _lead(table, a.name, b.name),
+        "lead": _lead(table, a.title, b.title),
         "views": [
-            comparison_view(table, split, a.name, b.name)
+            comparison_view(table, split, a.title, b.title)
             for split in table["split"].unique(maintain_order=True)
         ],
         "note": PAIRED,
         "unpaired": unpaired_lines(table),
-        "only": [(a.name, only_in(a.results, b.results)), (b.name, only_in(b.results, a.results))],
+        "only": [
+            (a.title, only_in(a.results, b.results)),
+            (b.title, only_in(b.results, a.results)),
+        ],
         "differing": configuration_view(a, b),
     }
     write_text(folder / f"{name}.csv", table.write_csv())
@@ -98,7 +101,7 @@ def comparison_view(table: pl.DataFrame, split: str, a: str, b: str) -> View:
             *([str(row["draw"])] if many_draws else []),
             *(MISSING if row[key] is None else percent(row[key]) for key in ("value_a", "value_b")),
             MISSING if row["difference"] is None else points(row["difference"]),
-            *_test_cells(row),
+            *test_cells(row),
         ]
         for row in table.iter_rows(named=True)
     ]
@@ -124,7 +127,8 @@ def unpaired_lines(table: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _test_cells(row: dict) -> list[str]:
+def test_cells(row: dict) -> list[str]:
+    """Interval, p-values and number of samples of a row of `compare_scores`."""
     if row["p"] is None:
         return [NONE] * 4
     interval = f"{points(row['lo'])} to {points(row['hi'])}"
@@ -143,4 +147,4 @@ def configuration_view(a: ComparedStudy, b: ComparedStudy) -> View:
         if key != "study.name"
     ]
     caption = "Keys of the configuration whose values differ."
-    return View(caption, ["Key", a.name, b.name], rows)
+    return View(caption, ["Key", a.title, b.title], rows)

@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.report.contrasts import over_draws
 from analysis.report.spread import FEWEST
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import PlannedRun, StudyPlan, StudyResults
 from analysis.report.tables import missing_runs
 from gen.runs import Target
 
@@ -171,31 +171,42 @@ def _verdict(row: dict) -> str:
     return f"a {word} of {100 * abs(row['value']):.1f} points{adjusted}"
 
 
-STATE_WORDS = {
-    "missing": "missing",
-    "failed": "failed",
-    "stale": "stale",
-    "running": "begun, not finished",
-}
-ALWAYS_COUNTED = ("missing", "failed")
+STATES = ("new", "failed", "stale", "interrupted", "running")
+"""of runs that are not done, in the order in which they are told"""
+ALWAYS_COUNTED = ("new", "failed")
 
 
 def banner_lines(results: StudyResults) -> list[str]:
     """How complete the study is: counts by state, then every run and piece that is not there."""
-    states = results.runs["state"]
-    counts = [f"{(states == 'done').sum()} finished"] + [
-        f"{(states == state).sum()} {word}"
-        for state, word in STATE_WORDS.items()
+    return [
+        *state_lines(results.runs),
+        *(f"damaged or absent: {problem}" for problem in results.problems),
+        *strangers_line(results.strangers),
+    ]
+
+
+def state_lines(runs: pl.DataFrame) -> list[str]:
+    """How many runs are in which state, then every run that is not done.
+
+    Args:
+        runs: `run`, `state` and `reason`, as in `StudyResults.runs`.
+    """
+    states = runs["state"]
+    counts = [f"{(states == 'done').sum()} done"] + [
+        f"{(states == state).sum()} {state}"
+        for state in STATES
         if state in ALWAYS_COUNTED or (states == state).any()
     ]
     lines = [f"{len(states)} runs expected: {', '.join(counts)}."]
-    for state, word in STATE_WORDS.items():
-        for run, reason in results.runs.filter(state=state).select("run", "reason").rows():
-            lines.append(f"{word}: {run}" + (f" ({reason})" if reason else ""))
-    lines += [f"damaged or absent: {problem}" for problem in results.problems]
-    if results.strangers:
-        lines.append(f"not part of this study: {', '.join(results.strangers)}")
+    for state in STATES:
+        for run, reason in runs.filter(state=state).select("run", "reason").rows():
+            lines.append(f"{state}: {run}" + (f" ({reason})" if reason else ""))
     return lines
+
+
+def strangers_line(strangers: Sequence[str]) -> list[str]:
+    """The folders of runs that the study does not know, in a line; none where there are none."""
+    return [f"not part of this study: {', '.join(strangers)}"] if strangers else []
 
 
 def caveat(results: StudyResults) -> str:
@@ -203,6 +214,29 @@ def caveat(results: StudyResults) -> str:
     plan = results.plan
     untested = " ".join(_untested(plan))
     return f"{_coverage(plan)} {untested}".strip()
+
+
+def twin_note(plan: StudyPlan) -> str:
+    """Which settings are one model by several names; empty where none are."""
+    groups: dict[str, dict[str, None]] = {}
+    runs = {run.name: run for run in plan.runs}
+    for run in plan.runs:
+        if run.twin in runs:
+            named = groups.setdefault(run.twin, {_place(plan, runs[run.twin]): None})
+            named[_place(plan, run)] = None
+    told = dict.fromkeys(" = ".join(names) for names in groups.values())
+    if not told:
+        return ""
+    return (
+        "The same mixture by several names is one model, trained once; that its numbers agree is "
+        f"no replication: {'; '.join(told)}."
+    )
+
+
+def _place(plan: StudyPlan, run: PlannedRun) -> str:
+    """What a run is tested on, as readers say it."""
+    draws = f" (draw {', '.join(map(str, run.draws))})" if len(plan.draws) > 1 else ""
+    return f"{setting_label(run.setting)} in {', '.join(run.test_domains)}{draws}"
 
 
 def _untested(plan: StudyPlan) -> Iterator[str]:

@@ -139,16 +139,18 @@ def cost(results: StudyResults) -> pl.DataFrame:
     """What every run took: state, seconds per stage, samples seen, samples per second.
 
     Columns: `run`, `setting`, `seed`, `state`, `trained` (whether it is trained here),
-    `train_seconds`, `evaluate_seconds`, `analyze_seconds`, `samples_seen`, `samples_per_second`.
+    `same_weights_as` (the run whose training it takes over, if any), `train_seconds`,
+    `evaluate_seconds`, `analyze_seconds`, `samples_seen`, `samples_per_second`.
     """
     rows = []
-    trained = {run.name: not run.is_pretrained for run in results.plan.runs}
+    planned = {run.name: run for run in results.plan.runs}
     for run in results.runs.iter_rows(named=True):
         record = results.records.get(run["run"], {})
-        seconds = record.get("seconds", {})
+        twin = planned[run["run"]].twin or None
+        seconds = dict(record.get("seconds", {})) | ({"train": None} if twin else {})
         rows.append(
             {key: run[key] for key in ("run", "setting", "seed", "state")}
-            | {"trained": trained[run["run"]]}
+            | {"trained": not planned[run["run"]].is_pretrained, "same_weights_as": twin}
             | {f"{stage}_seconds": _float(seconds.get(stage)) for stage in STAGES}
             | {
                 "samples_seen": record.get("samples_seen"),
@@ -158,7 +160,7 @@ def cost(results: StudyResults) -> pl.DataFrame:
     types: dict[str, Any] = dict.fromkeys(
         ["samples_per_second", *(f"{stage}_seconds" for stage in STAGES)], pl.Float64
     )
-    types["samples_seen"] = pl.Int64
+    types |= {"samples_seen": pl.Int64, "same_weights_as": pl.String}
     return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
 
 

@@ -135,12 +135,13 @@ def cost_view(table: pl.DataFrame, results: StudyResults) -> View:
         [
             *labels[row["run"]],
             row["state"],
-            _seconds(row["train_seconds"]) if row["trained"] else NONE,
+            _seconds(row["train_seconds"]) if own else NONE,
             *(_seconds(row[f"{stage}_seconds"]) for stage in STAGES[1:]),
             count(row["samples_seen"]) if row["trained"] else UNKNOWN,
-            count(row["samples_per_second"]) if row["trained"] else NONE,
+            count(row["samples_per_second"]) if own else NONE,
         ]
         for row in table.iter_rows(named=True)
+        for own in [row["trained"] and not row["same_weights_as"]]
     ]
     columns = ["Setting", "Test domain", "State", "Train", "Evaluate", "Analyze"]
     columns += ["Samples seen", "Samples / s"]

@@ -1,45 +1,193 @@
-"""What `sweep --dry-run` tells: every run, and what all of them cost."""
+"""What `sweep --dry-run` tells: every run, what the rest costs, and what is missing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from gen.commands.status import share
+from gen.commands.amounts import duration, size
+from gen.commands.status_table import reasons, strangers_in_words
+from gen.commands.tables import Column, console, filled, fitting, plain, table
+from gen.machine import visible_gpus
 
 if TYPE_CHECKING:
+    from gen.runs import Run
+    from gen.sweep.estimates import Costs, Estimate
+    from gen.sweep.measured import Measured
     from gen.sweep.study import Study
 
 
-def print_plan(study: Study) -> None:
-    """Every run with the samples and the hash of its mixture, and what they sum to."""
-    from gen.sweep.status import status_table
+class PlannedRun(NamedTuple):
+    """A run of the plan, its state, and what is left of it."""
 
-    table = status_table(study)
-    width = max(map(len, table["run"]))
-    base = max(table["base_samples"].drop_nulls())
-    print(f"{'state':<8} {'share':>5}  {'samples':>9}  {'mixture':<12}  run")
-    for row in table.iter_rows(named=True):
-        samples = "" if row["samples"] is None else f"{row['samples']:,}"
-        line = f"{row['state']:<8} {share(row['progress']):>5}  {samples:>9}"
-        mixture = (row["mixture_sha256"] or "pretrained")[:12]
-        print(f"{line}  {mixture:<12}  {row['run']:<{width}}".rstrip())
-    for line in _coinciding(study):
-        print(line)
-    mixtures = table["mixture_sha256"].drop_nulls()
-    pretrained = len(table) - len(mixtures)
-    print(
-        f"{len(mixtures)} runs of {mixtures.n_unique()} different mixtures, "
-        f"{study.config.training.samples_seen:,} samples seen by each"
-        + (f"; every mixture holds {base:,} samples of {study.config.base} besides" if base else "")
-        + (f"; {pretrained} pretrained models" if pretrained else "")
+    run: Run
+    state: str
+    estimate: Estimate
+
+
+def print_plan(
+    study: Study,
+    slots: int,
+    *,
+    here: bool = True,
+    measure: Callable[[Run], Measured] | None = None,
+) -> None:
+    """Every run with its mixture, state and costs, what they sum to, and what is missing.
+
+    Args:
+        study: planned.
+        slots: runs at a time.
+        here: whether this machine will do the runs; else nothing is known about who does.
+        measure: takes some steps of a run's model; None: here and now.
+    """
+    from gen.sweep.estimates import costs_of
+    from gen.sweep.lacks import lacks
+    from gen.sweep.states import State, standings
+
+    standing, strangers = standings(study)
+    costs = costs_of(
+        study,
+        standing,
+        slots,
+        device=_device if here else None,
+        processes=_processes(study, here=here),
+        measure=measure or _measured_by(study),
     )
+    rows = [PlannedRun(r, standing[r.name].state.value, costs.runs[r.name]) for r in study.runs]
+    _print_table(rows)
+    left = [run for run in study.runs if standing[run.name].state is not State.done]
+    free = _free_bytes(study.folder)
+    missing = [*lacks(study, left, here=here), *_short_disk(costs, free)]
+    told = [(s.state.value, s.reason, name) for name, s in standing.items()]
+    for line in [
+        *reasons(told),
+        *_sums(study),
+        *_costs_in_words(costs, len(left), slots, free),
+        *(f"missing: {what}" for what in missing),
+        *strangers_in_words(strangers),
+    ]:
+        print(line)
 
 
-def _coinciding(study: Study) -> list[str]:
-    """Settings whose mixtures are the same for a test domain and draw: trained more than once."""
-    alike: dict[tuple[str, int, str], list[str]] = {}
-    for mixture in study.mixtures.values():
-        key = (mixture.test_domain, mixture.draw, mixture.sha256)
-        alike.setdefault(key, []).append(mixture.setting.name)
-    found = {tuple(names) for names in alike.values() if len(names) > 1}
-    return [f"the same mixture by several names: {', '.join(names)}" for names in sorted(found)]
+def _processes(study: Study, *, here: bool) -> int:
+    """That share a run: one per GPU."""
+    wanted = study.config.resources
+    if here:
+        return max(1, wanted.gpus) if visible_gpus() else 1
+    return max(1, wanted.gpus) * wanted.nodes
+
+
+def _device() -> str:
+    from gen.device import describe_device, pick_device
+
+    return describe_device(pick_device())
+
+
+def _measured_by(study: Study) -> Callable[[Run], Measured]:
+    def measure(run: Run) -> Measured:
+        from gen.sweep.measured import measure_here
+
+        print(f"measuring a few steps of {run.arm or run.name} …", file=sys.stderr)
+        return measure_here(run, study.dataset, threads=study.config.resources.cpus)
+
+    return measure
+
+
+def _print_table(rows: list[PlannedRun]) -> None:
+    columns = filled(COLUMNS, rows)
+    if not sys.stdout.isatty():
+        print(plain(table(columns, rows)))
+        return
+    terminal = console()
+    columns, given_up = fitting(columns, rows, terminal.width)
+    terminal.print(table(columns, rows))
+    if given_up:
+        print(f"in a wider terminal also: {', '.join(given_up)}")
+
+
+def _samples(row: PlannedRun) -> str:
+    return "" if row.run.pretrained else f"{row.run.mixture.size:,}"
+
+
+def _mixture(row: PlannedRun) -> str:
+    return "pretrained" if row.run.pretrained else row.run.mixture.sha256[:12]
+
+
+def _time(row: PlannedRun) -> str:
+    seconds, is_least = row.estimate.left
+    if seconds is None or (is_least and not seconds):
+        return "?"
+    return f"{'> ' * is_least}{duration(seconds)}" if seconds else ""
+
+
+def _disk(row: PlannedRun) -> str:
+    return size(row.estimate.bytes) if row.estimate.bytes else ""
+
+
+def _name(row: PlannedRun) -> str:
+    twin = row.run.twin
+    return row.run.name + (f"  same weights as {twin.name}" if twin else "")
+
+
+COLUMNS: list[Column[PlannedRun]] = [
+    Column("state", lambda row: row.state, is_text=True),
+    Column("samples", _samples, 2),
+    Column("mixture", _mixture, 4, is_text=True),
+    Column("time", _time, 1),
+    Column("disk", _disk, 3),
+    Column("run", _name, is_text=True),
+]
+
+
+def _sums(study: Study) -> list[str]:
+    """How many runs of how many mixtures, and how much each of them sees."""
+    trained = [run for run in study.runs if run.pretrained is None]
+    twins = sum(run.twin is not None for run in trained)
+    budgets = {run.arm: run.training.samples_seen for run in trained}
+    seen = sorted(set(budgets.values()))
+    base = study.base.manifest["samples"] if study.base else 0
+    pretrained = len(study.runs) - len(trained)
+    line = (
+        f"{len(trained)} runs of {len({run.mixture.sha256 for run in trained})} different mixtures"
+    )
+    if twins:
+        line += f", {twins} of which take over the weights of others"
+    if len(seen) == 1:
+        line += f", {seen[0]:,} samples seen by each"
+    if base:
+        line += f"; every mixture holds {base:,} samples of {study.config.base} besides"
+    if pretrained:
+        line += f"; {pretrained} pretrained models"
+    arms = {f"{arm}: {samples:,} samples seen by each run" for arm, samples in budgets.items()}
+    return [line, *(sorted(arms) if len(seen) > 1 else [])]
+
+
+def _costs_in_words(costs: Costs, count: int, slots: int, free: int) -> list[str]:
+    """What is left, and where the numbers come from."""
+    if not count:
+        return ["nothing is left to do"]
+    least = "at least " if costs.is_least else ""
+    time = "nobody knows how long they take"
+    if costs.seconds is not None and costs.slot_seconds is not None:
+        on = f" on {slots} slots ({duration(costs.slot_seconds)} of one)" if slots > 1 else ""
+        time = f"{least}{duration(costs.seconds)}{on or ' on one slot'}"
+    disk = f"{size(costs.bytes)} of disk, of which {size(free)} are free"
+    return [
+        f"left: {count} runs, {time}; {disk}",
+        *(f"estimates{' of ' * bool(arm)}{arm}: {how}" for arm, how in costs.sources.items()),
+    ]
+
+
+def _short_disk(costs: Costs, free: int) -> list[str]:
+    if costs.bytes <= free:
+        return []
+    return [f"room on the disk: {size(costs.bytes)} are needed, {size(free)} are free"]
+
+
+def _free_bytes(folder: Path) -> int:
+    """Of the disk on which a folder is, or will be."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(there).free

@@ -3,45 +3,78 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gen.commands.options import Verbs, load, study_command
+from gen.commands.status_table import plain_status, screen
+from gen.commands.tables import console
 
 if TYPE_CHECKING:
+    from gen.sweep.status import StudyStatus
     from gen.sweep.study import Study
+
+SECONDS = 2.0
+"""between two looks at a study"""
 
 
 def add_status_command(commands: Verbs) -> None:
     """`status`."""
     status = study_command(commands, "status", show_status, "where a study stands")
-    status.add_argument("--watch", action="store_true", help="again every two seconds")
+    watch = "again every two seconds, until every run is done"
+    status.add_argument("--watch", action="store_true", help=watch)
     status.add_argument("--json", action="store_true", help="as JSON")
 
 
 def show_status(options: argparse.Namespace) -> None:
-    from gen.sweep.status import status_table
+    from gen.sweep.status import study_status
 
     study = load(options)
-    if options.json:
-        print(status_table(study).write_json())
+    show = _print_json if options.json else _print_table
+    if not options.watch:
+        show(study_status(study))
         return
-    _print_status(study)
-    while options.watch and not all(run.done for run in study.runs):
-        time.sleep(2)
-        print("\033[H\033[2J" if sys.stdout.isatty() else "", end="")
-        _print_status(study)
+    with suppress(KeyboardInterrupt):  # how one leaves it
+        if options.json or not sys.stdout.isatty():
+            _watch(study, show)
+        else:
+            _watch_live(study)
 
 
-def _print_status(study: Study) -> None:
-    from gen.sweep.status import status_table
+def _watch(study: Study, show: Callable[[StudyStatus], None]) -> None:
+    from gen.sweep.status import study_status
 
-    for row in status_table(study).iter_rows(named=True):
-        loss = f"loss {row['loss']:.3f}" if row["loss"] is not None else ""
-        print(f"{row['state']:<8} {share(row['progress']):>6}  {row['run']:<52} {loss}")
+    while True:
+        now = study_status(study)
+        show(now)
+        if now.is_over:
+            return
+        time.sleep(SECONDS)
 
 
-def share(progress: float | None) -> str:
-    """A share in percent; nothing for a model that is not trained here."""
-    return "" if progress is None else f"{progress:.0%}"
+def _watch_live(study: Study) -> None:
+    """In one place of the terminal, as many runs as have room; all of them at the end."""
+    from rich.live import Live
+
+    from gen.sweep.status import study_status
+
+    terminal = console()
+    with Live(console=terminal, auto_refresh=False, transient=True) as live:
+        _watch(study, lambda now: live.update(screen(now, terminal.size), refresh=True))
+    _print_table(study_status(study))
+
+
+def _print_json(now: StudyStatus) -> None:
+    print(json.dumps(now.content(), ensure_ascii=False), flush=True)
+
+
+def _print_table(now: StudyStatus) -> None:
+    if sys.stdout.isatty():
+        terminal = console()
+        terminal.print(screen(now, terminal.size, every_run=True))
+    else:
+        print(plain_status(now), flush=True)

@@ -95,11 +95,46 @@ def build(
     """
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with FileLock(_lock_of(target)):
             if not target.exists():  # nobody else has built it in the meantime
                 _build(target, plan, fill, workers)
     _check_same(target, plan)
     return target
+
+
+def set_aside(target: Path, plan: dict[str, Any]) -> tuple[Path, list[str]] | None:
+    """Rename the dataset `target` where it is of another plan, so that it can be made anew.
+
+    Returns:
+        Its new place, and what differs; None where it is of this plan, or not there.
+
+    Raises:
+        UserError: its manifest cannot be read.
+    """
+    with FileLock(_lock_of(target)):  # nobody builds it, or sets it aside, in the meantime
+        if not target.exists() or not (changes := _changes(_manifest_of(target), plan)):
+            return None
+        digest = hashlib.sha256((target / "manifest.json").read_bytes()).hexdigest()
+        place = target.with_name(f"{target.name}.old-{digest[:12]}")
+        shutil.rmtree(place, ignore_errors=True)  # the same dataset, set aside before
+        os.replace(target, place)
+        return place, changes
+
+
+def _manifest_of(target: Path) -> dict[str, Any]:
+    """The manifest of a dataset, also of one that another version of clipgen wrote."""
+    try:
+        return dict(json.loads((target / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return load_dataset(target.name, target.parent).manifest  # which tells what is wrong
+
+
+def _changes(manifest: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """What differs between a dataset and a plan; keys of the configuration with both values."""
+    other = [key for key in plan if key != "config" and manifest.get(key) != plan[key]]
+    before, after = manifest.get("config", {}), plan["config"]
+    keys = [key for key in after if before.get(key) != after[key]]
+    return [f"{key} {before.get(key)} → {after[key]}" for key in keys] + other
 
 
 def _build(target: Path, plan: dict[str, Any], fill: Callable[[Path], None], workers: int) -> None:
@@ -246,6 +281,10 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _check_same(target: Path, plan: dict[str, Any]) -> None:

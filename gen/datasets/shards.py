@@ -7,7 +7,6 @@ of every encoded image, so that reading needs no streaming and shuffling is exac
 from __future__ import annotations
 
 import os
-import re
 import resource
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from webdataset import TarWriter
 from gen.datasets.decoding import decode
 from gen.datasets.images import square
 from gen.datasets.making import verifying_command
+from gen.machine import available_memory
 from splits.errors import UserError
 from splits.files import replacing
 
@@ -72,15 +72,6 @@ def no_room(count: int, pixels: int, available: int, memory: str) -> UserError:
         "larger machine, or (where training needs them) let them wait on disk: "
         "`training.images=disk`",
     )
-
-
-def available_memory() -> int:
-    """Bytes that a process may still take, what the system would give back among them."""
-    path = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable: *(\d+) kB", path.read_text()) if path.is_file() else None
-    if found:
-        return int(found[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class StoredImages:

@@ -12,13 +12,13 @@ import torch
 from tqdm import tqdm
 
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import available_memory
 from gen.evaluation.cells import cell_table
 from gen.evaluation.embed import batch_size, embed_texts
 from gen.evaluation.prompts import unreadable_captions, wording_of
 from gen.evaluation.retrieval import retrieval_tables
 from gen.evaluation.score import EVALUATION, score_predictions
 from gen.evaluation.zero_shot import class_embeddings, image_features, logit_scale, predict
+from gen.machine import available_memory
 from gen.models.trained import Learner, load_trained
 from gen.progress import progress
 from gen.runs import Run

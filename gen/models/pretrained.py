@@ -144,6 +144,16 @@ def load_pretrained(source: PretrainedConfig) -> Learner:
     )
 
 
+def check_there(source: PretrainedConfig) -> None:
+    """Look for a model's weights, without opening them.
+
+    Raises:
+        UserError: open_clip does not know it, or its weights are not in the cache.
+    """
+    with _offline():
+        _weights_path(source)
+
+
 def describe_pretrained(source: PretrainedConfig) -> dict[str, Any]:
     """What was opened, for a run's run.json: source, weights, and how images enter.
 

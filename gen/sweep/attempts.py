@@ -5,10 +5,11 @@ A start that no end follows was killed, or still goes on: the run's lock tells w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -92,6 +93,11 @@ def failures_in_a_row(folder: Path) -> int:
     return count
 
 
+def attempts_begun(folders: Iterable[Path]) -> int:
+    """Number of attempts that were ever begun at the runs in these folders."""
+    return sum(len(read_attempts(folder)) for folder in folders)
+
+
 def slurm_job() -> str:
     """Number of the Slurm job that this process belongs to, with its place in an array; or none."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{key}_ID", "") for key in ("JOB", "TASK"))
@@ -117,10 +123,15 @@ def _read(folder: Path) -> Sequence[Attempt | None]:
 
 
 def _append(folder: Path, row: dict) -> None:
-    """Add a line by one write, which no other process's write splits."""
+    """Add a line by one write, which no other process's write splits.
+
+    Raises:
+        OSError: the disk has no room for all of it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     torn = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    line = ("\n" if torn else "") + json.dumps(row) + "\n"
+    line = (("\n" if torn else "") + json.dumps(row) + "\n").encode()
     with path.open("ab", buffering=0) as file:
-        file.write(line.encode())
+        if file.write(line) < len(line):  # the system tells nothing where a part of it went in
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -10,6 +10,7 @@ from operator import attrgetter
 import polars as pl
 
 from gen.datasets.samples import Dataset
+from gen.models.checks import check_learner
 from gen.schema import (
     BudgetRule,
     EvaluationConfig,
@@ -74,6 +75,29 @@ def check_study(config: StudyConfig) -> None:
     _check_evaluation(config.evaluation, where)
     _check_ranges(config.training, where)
     _check_parts(config.training, where)
+
+
+def check_arm(config: StudyConfig, model: ModelConfig, pixels: int, *, has_base: bool) -> None:
+    """Check one way to train: what `check_study` checks, the model, and both together.
+
+    Args:
+        config: the study with this way as its only one.
+        model: that is trained.
+        pixels: height and width of the dataset's images.
+        has_base: whether every mixture holds a base.
+
+    Raises:
+        UserError: something is wrong.
+    """
+    check_study(config)
+    check_learner(model, config.training, has_base, pixels)
+    check_prompts(config, model)
+    if config.pretrained and model.kind is ModelKind.classifier:
+        raise UserError(
+            "pretrained models, which read prompts, stand in a study of classifiers",
+            expected="a study of models of kind clip or clippo",
+            where=f"study {config.name}, pretrained",
+        )
 
 
 def _check_evaluation(evaluation: EvaluationConfig, where: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from gen.config import load_config
+from gen.config import CONFIGS, load_config
 from gen.datasets.samples import Dataset
 from gen.schema import (
     BudgetConfig,
@@ -147,7 +147,7 @@ def _settings(
 ) -> Iterator[tuple[Setting, list[str]]]:
     """The setting with every combination of shares, domains and matrices."""
     if variant.matrix:
-        for path in map(Path, variant.matrix):
+        for path in map(_matrix_path, variant.matrix):
             described = f"the exposure matrix {path.name}"
             yield Setting(path.stem, described, cells=read_matrix(path)), test_domains
         return
@@ -184,6 +184,12 @@ def _subsets(
         ):
             subsets.setdefault(subset, []).append(test_domain)
     return subsets
+
+
+def _matrix_path(text: str) -> Path:
+    """A path from where the command is called, else from the folder of all configurations."""
+    shipped = CONFIGS / text
+    return shipped if shipped.is_file() and not Path(text).is_file() else Path(text)
 
 
 def _treatments(variant: VariantConfig, start: Choice, total: int) -> Iterator[Choice]:

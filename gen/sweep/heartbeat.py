@@ -61,6 +61,7 @@ def beating(folder: Path, stage: str) -> Iterator[None]:
                 os.utime(path)
 
     with suppress(OSError):
+        path.unlink(missing_ok=True)  # of who was killed: it must not beat on
         write_json(path, content | {"stage": stage, "since": utc_now()})
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -69,7 +70,8 @@ def beating(folder: Path, stage: str) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def read_heartbeat(folder: Path) -> Heartbeat | None:

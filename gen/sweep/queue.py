@@ -10,12 +10,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gen.runs import utc_now
+from gen.runs import lock_is_held, utc_now
 from splits.files import write_json
 
 FOLDER = "sweeps"
@@ -29,7 +29,9 @@ def announced(study_folder: Path, runs: Sequence[str]) -> Iterator[None]:
         study_folder: of the study.
         runs: names of the runs that it is going to do.
     """
+    _forget_dead(study_folder)
     path = study_folder / FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     by = f"sweep {os.getpid()} on {socket.gethostname()}"
     with FileLock(path.with_suffix(".lock")):
         write_json(path, {"by": by, "since": utc_now(), "runs": dict.fromkeys(runs, "")})
@@ -66,18 +68,14 @@ def queued(study_folder: Path) -> dict[str, str]:
             for run, job in content["runs"].items():
                 if not (study_folder / content["ended"].format(job=job)).exists():
                     found[run] = f"{content['by']} job {job}"
-        elif _is_held(path.with_suffix(".lock")):
+        elif lock_is_held(path.with_suffix(".lock")):
             found |= dict.fromkeys(content["runs"], content["by"])
     return found
 
 
-def _is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+def _forget_dead(study_folder: Path) -> None:
+    """Delete what sweeps of this machine left that were killed."""
+    for path in (study_folder / FOLDER).glob(f"{socket.gethostname()}-*.lock"):
+        with suppress(Timeout), FileLock(path, blocking=False):
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)

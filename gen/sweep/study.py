@@ -1,9 +1,9 @@
-"""A study: the grid (test domains × settings × draws × seeds) → mixtures → runs."""
+"""A study: the grid (arms × test domains × settings × draws × seeds) → mixtures → runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -12,21 +12,24 @@ from omegaconf import OmegaConf
 
 from gen.config import load_config, resolved
 from gen.datasets.samples import Dataset, load_dataset
-from gen.models.checks import check_learner
 from gen.models.pretrained import source_sha256
-from gen.runs import Run, Target, identity, pretrained_identity, run_name
-from gen.schema import ModelConfig, ModelKind, StudyConfig
-from gen.sweep.checks import (
-    check_base,
-    check_dataset,
-    check_prompts,
-    check_study,
-    check_testable,
-)
+from gen.runs import Run, Target, identity, pretrained_identity, run_name, sha256_of
+from gen.schema import ModelConfig, StudyConfig
+from gen.sweep.arms import Arm, planned_arms
+from gen.sweep.checks import check_arm, check_base, check_dataset, check_study, check_testable
 from gen.sweep.grid import draws_of, grid_of
+from gen.sweep.ways import placed
 from splits.errors import UserError, unknown
 from splits.files import write_text
-from splits.mixture import Base, Mixture, build_mixture, load_mixture, manifest_of, save_mixture
+from splits.mixture import (
+    Base,
+    Mixture,
+    Recipe,
+    build_mixture,
+    load_mixture,
+    manifest_of,
+    save_mixture,
+)
 from splits.pool import build_pool
 from splits.settings import check_test_domain
 
@@ -39,8 +42,11 @@ class Study:
     """A study with everything resolved: its dataset, held-out classes, mixtures and runs.
 
     Attributes:
+        config, model: what the study's file says, whatever its arms are.
         draws: held-out classes of every draw.
-        mixtures: by the name of their folder.
+        mixtures: that a run is trained on, by the name of their folder.
+        runs: of one arm after the other, then the models that are there already.
+        arms: the ways to train that are compared; one without a label where there is one.
     """
 
     config: StudyConfig
@@ -51,6 +57,7 @@ class Study:
     folder: Path
     mixtures: dict[str, Mixture]
     runs: tuple[Run, ...]
+    arms: tuple[Arm, ...]
 
     @property
     def name(self) -> str:
@@ -82,23 +89,37 @@ def load_study(name: str, overrides: Sequence[str], *, data: Path, runs: Path) -
     base = load_dataset(config.base, data) if config.base else None
     if base:
         check_base(base)
-    check_learner(model, config.training, base is not None, dataset.pixels)
-    check_prompts(config, model)
-    if config.pretrained and model.kind is ModelKind.classifier:
-        raise UserError(
-            "pretrained models, which read prompts, stand in a study of classifiers",
-            expected="a study of models of kind clip or clippo",
-            where=f"study {config.name}, pretrained",
-        )
     draws = draws_of(config, dataset)
     for domain in config.test_domains:
         check_test_domain(dataset.world, domain)
     check_testable(dataset, config.test_domains, draws)
-    mixtures = _mixtures(config, dataset, base, draws)
+    recipes = _recipes(config, dataset, base, draws)
+    arms = _arms(config, name, overrides, recipes)
+    for arm in arms:
+        _check_arm(arm, dataset, has_base=base is not None)
+    mixtures = _mixtures(dataset, recipes)
     folder = runs / config.name
-    planned = _runs(config, model, dataset, list(mixtures.values()), folder)
+    planned = _runs(arms, dataset, list(mixtures.values()), folder)
     planned += _pretrained_runs(config, model, dataset, draws, folder)
-    return Study(config, model, dataset, base, draws, folder, mixtures, planned)
+    used = _used(mixtures, planned)
+    return Study(config, model, dataset, base, draws, folder, used, planned, arms)
+
+
+def arm_study(study: Study, label: str) -> Study:
+    """The study as if one of its arms were the only one: its runs, and the pretrained models.
+
+    Raises:
+        UserError: no arm has that label.
+    """
+    arms = {arm.label: arm for arm in study.arms}
+    if label not in arms:
+        raise unknown("arm", label, arms, where=f"study {study.name}")
+    arm = arms[label]
+    runs = tuple(run for run in study.runs if run.pretrained is not None or run.arm == label)
+    mixtures = _used(study.mixtures, runs)
+    return replace(
+        study, config=arm.config, model=arm.model, runs=runs, mixtures=mixtures, arms=(arm,)
+    )
 
 
 def save_study(study: Study) -> list[str]:
@@ -118,7 +139,7 @@ def save_study(study: Study) -> list[str]:
     return again
 
 
-def mixture_name(mixture: Mixture) -> str:
+def mixture_name(mixture: Mixture | Recipe) -> str:
     """Name of a mixture's folder; the first draw of held-out classes goes without saying."""
     draw = f".d{mixture.draw}" if mixture.draw else ""
     return f"{mixture.setting.name}.{mixture.test_domain}{draw}"
@@ -148,59 +169,114 @@ def _is_saved(mixture: Mixture, folder: Path) -> bool:
         return False
 
 
-def _mixtures(
+def _recipes(
     config: StudyConfig, dataset: Dataset, base: Dataset | None, draws: Sequence[tuple[str, ...]]
-) -> dict[str, Mixture]:
-    """Every mixture of the grid, by name."""
+) -> dict[str, Recipe]:
+    """The recipe of every mixture, by name."""
     included = Base(base.name, base.sha256, int(base.manifest["samples"])) if base else None
-    train = dataset.samples.filter(pl.col("split") == "train")
-    pool = build_pool(train, dataset.world)
-    mixtures: dict[str, Mixture] = {}
+    recipes: dict[str, Recipe] = {}
     for recipe in grid_of(config, dataset, draws, included):
-        mixture = build_mixture(pool, recipe)
-        name = mixture_name(mixture)
-        if name in mixtures:
+        name = mixture_name(recipe)
+        if name in recipes:
             raise UserError(
                 f"setting `{recipe.setting.name}` stands more than once in the study's grid",
                 where=f"study {config.name}",
                 fix="name every setting once, and let no two variants make the same one",
             )
-        mixtures[name] = mixture
-    return mixtures
+        recipes[name] = recipe
+    return recipes
+
+
+def _arms(
+    config: StudyConfig, name: str, overrides: Sequence[str], recipes: dict[str, Recipe]
+) -> tuple[Arm, ...]:
+    """The arms of the study that `name` and `overrides` configure."""
+    places = [
+        (recipe.setting.name, Target(recipe.test_domain, recipe.draw))
+        for recipe in recipes.values()
+    ]
+
+    def load(more: Sequence[str]) -> StudyConfig:
+        loaded: StudyConfig = load_config("studies", name, [*overrides, *more])
+        return loaded
+
+    return planned_arms(config, load, places)
+
+
+def _check_arm(arm: Arm, dataset: Dataset, *, has_base: bool) -> None:
+    """Refuse an arm that cannot be trained; the error names it."""
+    try:
+        check_arm(arm.config, arm.model, dataset.pixels, has_base=has_base)
+    except UserError as error:
+        if not arm.label:
+            raise
+        where = error.where or f"study {arm.config.name}"
+        raise placed(error, f"{where}, arm {arm.label}") from None
+
+
+def _mixtures(dataset: Dataset, recipes: dict[str, Recipe]) -> dict[str, Mixture]:
+    train = dataset.samples.filter(pl.col("split") == "train")
+    pool = build_pool(train, dataset.world)
+    return {name: build_mixture(pool, recipe) for name, recipe in recipes.items()}
+
+
+def _used(mixtures: dict[str, Mixture], runs: Iterable[Run]) -> dict[str, Mixture]:
+    """The mixtures that a run is trained on."""
+    names = {mixture_name(mixture) for run in runs for mixture in run.mixtures.values()}
+    return {name: mixture for name, mixture in mixtures.items() if name in names}
 
 
 def _runs(
-    config: StudyConfig,
-    model: ModelConfig,
-    dataset: Dataset,
-    mixtures: Sequence[Mixture],
-    folder: Path,
+    arms: Sequence[Arm], dataset: Dataset, mixtures: Sequence[Mixture], folder: Path
 ) -> tuple[Run, ...]:
-    """Every (setting, seed) once per distinct mixture."""
+    """The runs of all arms, each with the earlier one whose weights it takes over, if any."""
+    first: dict[str, Run] = {}
+    runs = []
+    for arm in arms:
+        for run, key in _arm_runs(arm, dataset, mixtures, folder):
+            twin = first.setdefault(key, run)
+            runs.append(run if twin is run else replace(run, twin=twin))
+    return tuple(runs)
+
+
+def _arm_runs(
+    arm: Arm, dataset: Dataset, mixtures: Sequence[Mixture], folder: Path
+) -> Iterator[tuple[Run, str]]:
+    """Every (setting, seed) of an arm once per distinct mixture, and the hash of its identity.
+
+    A run is named by all targets that its mixture serves, be they left out or not: what
+    `exclude` takes away renames no run.
+    """
+    for setting, served in _shared(mixtures):
+        mixture = next(iter(served.values()))
+        for seed in arm.config.seeds:
+            chosen = {t: m for t, m in served.items() if (setting, *t, seed) in arm.combinations}
+            if not chosen:
+                continue
+            key = identity(arm.model, arm.config.training, seed, dataset.pixels, mixture)
+            run = Run(
+                folder=folder / run_name(setting, list(served), seed, key, arm=arm.label),
+                setting=setting,
+                held_out={target: m.held_out for target, m in chosen.items()},
+                mixtures=chosen,
+                model=arm.model,
+                training=arm.config.training,
+                seed=seed,
+                pixels=dataset.pixels,
+                evaluation=arm.config.evaluation,
+                dataset_sha256=dataset.sha256,
+                arm=arm.label,
+            )
+            yield run, sha256_of(key)
+
+
+def _shared(mixtures: Sequence[Mixture]) -> list[tuple[str, dict[Target, Mixture]]]:
+    """Settings with the targets for which they give one mixture, which share a run."""
     shared: dict[tuple[str, str], dict[Target, Mixture]] = {}
     for mixture in mixtures:
         target = Target(mixture.test_domain, mixture.draw)
         shared.setdefault((mixture.setting.name, mixture.sha256), {})[target] = mixture
-    runs = []
-    for (setting, _), served in shared.items():
-        mixture = next(iter(served.values()))
-        for seed in config.seeds:
-            key = identity(model, config.training, seed, dataset.pixels, mixture)
-            name = run_name(setting, list(served), seed, key)
-            run = Run(
-                folder=folder / name,
-                setting=setting,
-                held_out={target: m.held_out for target, m in served.items()},
-                mixtures=served,
-                model=model,
-                training=config.training,
-                seed=seed,
-                pixels=dataset.pixels,
-                evaluation=config.evaluation,
-                dataset_sha256=dataset.sha256,
-            )
-            runs.append(run)
-    return tuple(runs)
+    return [(setting, served) for (setting, _), served in shared.items()]
 
 
 def _pretrained_runs(

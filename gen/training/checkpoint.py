@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from gen.training.states import DIGITS, state_path, states
 from splits.errors import UserError
 from splits.files import replacing
 
 KEPT = 2
 STATE_VERSION = 1
-DIGITS = 12
 MILESTONE = "milestone-"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 WRAPPER = "model."
@@ -72,7 +72,7 @@ def save_state(
         "identity": _canonical(identity),
     }
     metadata["sha256"] = _digest(tensors, metadata)
-    with replacing(_state_path(folder, samples_seen)) as temporary:
+    with replacing(state_path(folder, samples_seen)) as temporary:
         save_file(tensors, temporary, metadata)
     _drop_old(folder, samples_seen)
 
@@ -104,7 +104,7 @@ def load_state(
     if samples_seen == REFUSED:
         raise UserError("the first process refused the states", where=str(folder))
     if samples_seen > 0:
-        path = _state_path(folder, samples_seen)
+        path = state_path(folder, samples_seen)
         _fill(_live_tensors(towers, optimizer), _read(path)[1], path)
     return samples_seen
 
@@ -188,7 +188,7 @@ def _newest_good(folder: Path, identity: Mapping[str, Any]) -> int:
                 expected="states as state-<samples seen>.safetensors",
                 fix="delete it or move it elsewhere",
             )
-    for path in reversed(_states(folder)):
+    for path in reversed(states(folder)):
         try:
             metadata, _ = _read(path)
         except _Damaged as error:
@@ -216,7 +216,7 @@ def _read(path: Path) -> tuple[dict[str, str], Tensors]:
             expected=f"format {STATE_VERSION}",
             fix="delete it, or go on with the version of clipgen that wrote it",
         )
-    if path != _state_path(path.parent, int(metadata["samples_seen"])):
+    if path != state_path(path.parent, int(metadata["samples_seen"])):
         raise _Damaged(f"it is of {metadata['samples_seen']} samples, its name says otherwise")
     return metadata, tensors
 
@@ -339,19 +339,11 @@ def _canonical(content: Mapping[str, Any]) -> str:
 
 def _drop_old(folder: Path, newest: int) -> None:
     """Keep the last states up to `newest`; later ones were damaged and passed over."""
-    states = [path for path in _states(folder) if path <= _state_path(folder, newest)]
-    for path in set(_states(folder)).difference(states[-KEPT:]):
+    good = [path for path in states(folder) if path <= state_path(folder, newest)]
+    for path in set(states(folder)).difference(good[-KEPT:]):
         path.unlink()
     for path in folder.glob(".state-*.tmp"):  # of a process that was killed while it wrote
         path.unlink()
-
-
-def _states(folder: Path) -> list[Path]:
-    return sorted(folder.glob("state-*.safetensors"))
-
-
-def _state_path(folder: Path, samples_seen: int) -> Path:
-    return folder / f"state-{samples_seen:0{DIGITS}d}.safetensors"
 
 
 def _in_group() -> bool:

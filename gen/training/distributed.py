@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
@@ -34,6 +34,9 @@ TIMEOUT = timedelta(minutes=10)
 once; this is for one that hangs. It must outlast what one process does while the others wait:
 writing a state, compiling kernels."""
 
+PATIENCE = timedelta(days=365)
+"""how long processes wait for the first one to tell what comes next: it may be evaluating"""
+
 VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
 """environment variables by which torchrun tells a process what it is"""
 
@@ -51,6 +54,7 @@ class Ranks:
         local_rank: number of this process on its machine.
         device: on which it computes.
         local_size: number of processes on its machine.
+        patient: in which processes wait for as long as it takes; None for one process.
     """
 
     rank: int
@@ -58,6 +62,7 @@ class Ranks:
     local_rank: int
     device: torch.device
     local_size: int = 1
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -114,7 +119,8 @@ def start_ranks(device_of: Callable[[int], torch.device] = device_of_rank) -> Ra
     else:
         dist.init_process_group("gloo", timeout=TIMEOUT)
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-    return Ranks(rank, size, local_rank, device, local_size)
+    patient = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
+    return Ranks(rank, size, local_rank, device, local_size, patient)
 
 
 def stop_ranks() -> None:
@@ -140,6 +146,15 @@ def any_rank(flag: bool) -> bool:
     flags = torch.tensor(int(flag), device=device)
     dist.all_reduce(flags, dist.ReduceOp.MAX)
     return bool(flags.item())
+
+
+def told_by_first(ranks: Ranks, number: int = 0) -> int:
+    """The number that the first process calls this with, however long the others wait for it."""
+    if ranks.patient is None:
+        return number
+    told = torch.tensor(number)
+    dist.broadcast(told, src=0, group=ranks.patient)
+    return int(told)
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ Shapes: N images, b of a batch, P pixels of a side.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,7 +20,8 @@ import polars as pl
 import torch
 from tqdm import tqdm
 
-from gen.datasets.shards import StoredImages, available_memory, empty_images, no_room
+from gen.datasets.shards import StoredImages, empty_images, no_room
+from gen.machine import available_memory, cores
 from gen.progress import progress
 from gen.schema import ImagePlace
 
@@ -138,7 +138,7 @@ def place_images(
         UserError: the place that is asked for lacks room, or an image is damaged.
     """
     stored = StoredImages(parts, pixels)
-    threads = readers or max(1, _cores() // processes)
+    threads = readers or max(1, cores() // processes)
     place, reason = _choose(wanted, 3 * len(stored) * pixels**2, device, processes)
     if place is ImagePlace.disk:
         return OnDisk(stored, device, threads), f"{reason}; {threads} threads decode"
@@ -294,11 +294,6 @@ def _arrived(batch: torch.Tensor, copied: torch.cuda.Event) -> torch.Tensor:
 
 def _rows(positions: np.ndarray) -> torch.Tensor:
     return torch.tensor(positions, dtype=torch.int64)
-
-
-def _cores() -> int:
-    """Cores on which this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gib(size: float) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from splits.files import write_text
 
 NAME = "metrics.jsonl"
+TAIL_BYTES = 4096
+"""of the file that are read where only its end matters: some twenty lines"""
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -24,6 +26,20 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows[:-1], start=1):
         if row is None:
             warnings.warn(f"line {number} of {path} is damaged; it is left out", stacklevel=2)
+    return [row for row in rows if row is not None]
+
+
+def newest_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The last rows of a run's metrics.jsonl, however long it is; none where there is no file."""
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            start = max(0, path.stat().st_size - TAIL_BYTES)
+            file.seek(start)
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []
+    rows = [_parse(line) for line in lines[1 if start else 0 :]]
     return [row for row in rows if row is not None]
 
 

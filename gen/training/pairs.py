@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from gen.datasets.samples import Dataset
-from gen.datasets.shards import available_memory
+from gen.machine import available_memory
 from gen.models.rendering import Renderer
 from gen.models.texts import Texts
 from gen.randomness import sample_keys

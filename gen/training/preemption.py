@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from splits.errors import TEMPORARY, Stopped
 
-class Preempted(Exception):
+
+class Preempted(Stopped):
     """Training stopped because the process was asked to end; its state is written.
 
     Args:
@@ -45,4 +47,21 @@ def watching_sigterm() -> Iterator[TerminationWatch]:
         yield watch
     finally:
         # None: a handler that was not set from Python, which cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@contextmanager
+def ending_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the main thread by SystemExit, so that all that is held is given back.
+
+    A training waits for its next step instead (`watching_sigterm`).
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(TEMPORARY)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

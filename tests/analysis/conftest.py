@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planting import COMMAND, DRAWS, EVERYTHING, PlantedStudy, write_study
+from planting import COMMAND, DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, write_study
 
 from analysis.report.page import write_report
 from analysis.report.study import load_results
-
-EMPTY_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="72pt"></svg>'
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ PLANTED = {
 """right answers in ten on the held-out classes of each test domain, of the first draw and seed"""
 GAIN_OF_DRAW = {"leave_out_domain": (0, 1, 2)}
 GAIN_OF_SEED = {"cg_high_diversity": {1: 1}}
+GAIN_OF_ARM = {"sigmoid": {"cg_high_diversity": 2, "leave_out_domain": -3}}
 GAIN_OF_PROMPTS = {"single": -1, "ensemble": 1, "domain": 1}
 ELSEWHERE = 8
 WITHOUT_TEXTS = "head"
@@ -62,7 +63,8 @@ def right_of_ten(run: PlannedRun, plan: StudyPlan, domain: str, name: str) -> in
             setting = planted_setting(run.setting)
             of_draw = GAIN_OF_DRAW.get(setting, (0, 0, 0))[target.draw]
             of_seed = GAIN_OF_SEED.get(setting, {}).get(run.seed, 0)
-            return PLANTED[setting][domain] + of_draw + of_seed
+            of_arm = GAIN_OF_ARM.get(plan.arm, {}).get(setting, 0)
+            return PLANTED[setting][domain] + of_draw + of_seed + of_arm
     return ELSEWHERE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ FINISHED = 1_760_003_600
 COMMAND = "clipgen report planted 'note=<b>&'"
 RESULTS_KEY = "e" * 64
 DATASET_SHA256 = "d" * 64
+EMPTY_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="72pt"></svg>'
 EVERYTHING = {
     "prompts": PROMPTS,
     "milestones": MILESTONES,
@@ -80,6 +81,7 @@ def write_study(
     probes: bool = False,
     retrieval: bool = False,
     pretrained: Sequence[str] = (),
+    arm: str = "",
 ) -> PlantedStudy:
     """A finished study; of a variant the numbers are those of the setting that it varies.
 
@@ -92,8 +94,9 @@ def write_study(
         milestones: samples seen of the weights that are kept on the way.
         probes, retrieval: whether it has probes, and rows of retrieval.
         pretrained: names of models that are only evaluated.
+        arm: which of a study's arms to write; several may share a folder.
     """
-    runs = tuple(_planned_runs(settings, range(len(draws)), seeds, pretrained))
+    runs = tuple(_planned_runs(settings, range(len(draws)), seeds, pretrained, arm))
     tested = {domain: frozenset(CLASSES) for domain in DOMAINS}
     plan = StudyPlan(
         name="planted",
@@ -110,18 +113,37 @@ def write_study(
         prompts=tuple(prompts),
         probes=probes,
         dataset_sha256=DATASET_SHA256,
+        arm=arm,
     )
     for run in runs:
+        if (folder / run.name).is_dir():  # a pretrained model, which another arm wrote
+            continue
         for target, name in run.mixtures.items():
             if name:
                 _write_manifest(folder / "mixtures" / name, run.setting, target, plan)
         _write_tables(folder / run.name, run, plan, milestones, retrieval)
-        _write_record(folder / run.name, run)
+        _write_record(folder / run.name, run, arm)
     return PlantedStudy(plan, folder, {name: PLANTED[name] for name in SETTINGS})
 
 
+def write_arms(folder: Path, arms: dict[str, dict]) -> list[PlantedStudy]:
+    """A finished study with several arms; `sigmoid` has the gains of GAIN_OF_ARM.
+
+    Args:
+        folder: of the study.
+        arms: by label, the keywords of `write_study`.
+    """
+    written = [write_study(folder, arm=label, **asked) for label, asked in arms.items()]
+    siblings = frozenset(run.name for study in written for run in study.plan.runs)
+    return [replace(study, plan=replace(study.plan, siblings=siblings)) for study in written]
+
+
 def _planned_runs(
-    settings: Sequence[str], draws: Sequence[int], seeds: Sequence[int], pretrained: Sequence[str]
+    settings: Sequence[str],
+    draws: Sequence[int],
+    seeds: Sequence[int],
+    pretrained: Sequence[str],
+    arm: str,
 ) -> Iterator[PlannedRun]:
     for setting in settings:
         test_domains = [name for name in TEST_DOMAINS if name not in setting]
@@ -133,12 +155,12 @@ def _planned_runs(
             }
             sha256 = _mixture_sha256(setting, group[0])
             for seed in seeds:
-                name = run_name(setting, group, seed, _config(setting, seed, sha256))
+                name = run_name(setting, group, seed, _config(setting, seed, sha256, arm), arm)
                 yield PlannedRun(name, setting, seed, mixtures, RESULTS_KEY, sha256)
     targets = [Target(domain, draw) for domain in TEST_DOMAINS for draw in draws]
     for model in pretrained:
         setting = f"pretrained-{model}"
-        name = run_name(setting, targets, 0, _config(setting, 0, ""))
+        name = run_name(setting, targets, 0, _config(setting, 0, "", ""))
         yield PlannedRun(name, setting, 0, dict.fromkeys(targets, ""), RESULTS_KEY)
 
 
@@ -146,11 +168,11 @@ def _mixture_sha256(setting: str, target: Target) -> str:
     return sha256_of([setting] if setting == "natural_only" else [setting, *target])
 
 
-def _config(setting: str, seed: int, mixture_sha256: str) -> dict:
+def _config(setting: str, seed: int, mixture_sha256: str, arm: str) -> dict:
     """What a planted run's config.yaml holds."""
     training = {"samples_seen": FINAL_SAMPLES, "learning_rate": 7e-4, "epsilon": 1e-6}
     of_run = {"setting": setting, "seed": seed, "mixture_sha256": mixture_sha256}
-    return {"training": training, **of_run}
+    return {"training": training, **of_run} | ({"arm": arm} if arm else {})
 
 
 def exposed(
@@ -231,7 +253,7 @@ def _metrics(run: PlannedRun) -> Iterator[str]:
         yield json.dumps(line) + "\n"
 
 
-def _write_record(folder: Path, run: PlannedRun) -> None:
+def _write_record(folder: Path, run: PlannedRun, arm: str) -> None:
     """run.json, config.yaml and DONE."""
     record = {
         "run": run.name,
@@ -253,7 +275,7 @@ def _write_record(folder: Path, run: PlannedRun) -> None:
         record |= {"mixture_sha256": run.mixture_sha256, "samples_seen": FINAL_SAMPLES}
         record |= {"samples_per_second": 900.0}
     (folder / "run.json").write_text(json.dumps(record))
-    config = _config(run.setting, run.seed, run.mixture_sha256)
+    config = _config(run.setting, run.seed, run.mixture_sha256, arm)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     (folder / "DONE").write_text(run.results_key)
     os.utime(folder / "DONE", (FINISHED, FINISHED))

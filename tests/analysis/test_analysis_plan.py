@@ -1,13 +1,16 @@
 """What a study promises its report, and which test samples the domains are compared on."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from analysis.plan import coverage_of, plan_of
+from analysis.plan import coverage_of, plan_of, plans_of
 from analysis.run import compared_samples
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import ModelConfig, StudyConfig, TrainingConfig
+from gen.sweep.arms import Arm
 from gen.sweep.study import Study
 from splits.budget import Budget
 from splits.mixture import Recipe, build_mixture
@@ -63,29 +66,27 @@ def test_a_plan_knows_the_test_images_that_there_are(dataset):
     assert tests["test"]["photo"] == set(CLASSES)
 
 
-def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
+GRID = {"natural_only": (0, 1), "cg_low_diversity": (1,)}
+"""settings, with the draws that one run of each serves"""
+
+
+def study_of(dataset, folder, labels):
+    """A study with a run per setting and arm; the last arm has no `cg_low_diversity`."""
     pool = build_pool(dataset.samples.filter(pl.col("split") == "train"), dataset.world)
-    mixtures = {}
-    for name, draw in (("natural_only", 0), ("natural_only", 1), ("cg_low_diversity", 1)):
-        recipe = Recipe(
-            setting=SETTINGS[name],
-            test_domain="sketch",
-            held_out=DRAWS[draw],
-            draw=draw,
-            budget=Budget(),
-            caption="caption",
-            dataset_sha256=dataset.sha256,
-        )
-        mixtures[name, draw] = build_mixture(pool, recipe)
+    mixtures = {
+        (name, draw): build_mixture(pool, recipe_of(name, draw, dataset))
+        for name, draws in GRID.items()
+        for draw in draws
+    }
     config = StudyConfig(
         name="s",
         dataset="pictures",
-        test_domains=["sketch"],
+        test_domains=["sketch", "photo"],  # in which no run is tested
         training=TrainingConfig(samples_seen=100, batch_size=8),
     )
     runs = tuple(
         Run(
-            folder=tmp_path / name,
+            folder=folder / f"{name}{label}",
             setting=name,
             held_out={Target("sketch", draw): DRAWS[draw] for draw in draws},
             mixtures={Target("sketch", draw): mixtures[name, draw] for draw in draws},
@@ -93,22 +94,41 @@ def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
             training=TrainingConfig(),
             seed=0,
             pixels=32,
+            arm=label,
         )
-        for name, draws in (("natural_only", (0, 1)), ("cg_low_diversity", (1,)))
+        for label in labels
+        for name, draws in GRID.items()
+        if name == "natural_only" or len(labels) == 1 or label != labels[-1]
     )
-    by_folder = {f"{name}.{draw}": mixture for (name, draw), mixture in mixtures.items()}
-    study = Study(
+    return Study(
         config=config,
         model=ModelConfig(),
         dataset=dataset,
         base=None,
         draws=DRAWS,
-        folder=tmp_path,
-        mixtures=by_folder,
+        folder=folder,
+        mixtures={f"{name}.{draw}": mixture for (name, draw), mixture in mixtures.items()},
         runs=runs,
+        arms=tuple(Arm(label, config, ModelConfig()) for label in labels),
     )
-    plan = plan_of(study)
+
+
+def recipe_of(name, draw, dataset):
+    return Recipe(
+        setting=SETTINGS[name],
+        test_domain="sketch",
+        held_out=DRAWS[draw],
+        draw=draw,
+        budget=Budget(),
+        caption="caption",
+        dataset_sha256=dataset.sha256,
+    )
+
+
+def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
+    plan = plan_of(study_of(dataset, tmp_path, [""]))
     assert plan.draws == DRAWS
+    assert plan.test_domains == ("sketch",)
     assert (plan.prompts[0], plan.probes) == ("domain_free", False)
     assert plan.dataset_sha256 == dataset.sha256
     assert plan.settings == ("natural_only", "cg_low_diversity")
@@ -124,3 +144,25 @@ def test_a_plan_holds_the_grid_of_its_study(dataset, tmp_path):
     assert plan.is_tested("test", "sketch", ["bed", "cat"])
     assert not plan.is_tested("test", "sketch", ["bed"])
     assert not plan.is_tested("test_unseen_drawing", "sketch", CLASSES)
+
+
+def test_every_arm_has_a_plan_and_knows_the_runs_of_the_others(dataset, tmp_path):
+    study = study_of(dataset, tmp_path, ["a", "b"])
+    plans = plans_of(study)
+    assert {label: plan.arm for label, plan in plans.items()} == {"a": "a", "b": "b"}
+    assert [run.name for run in plans["a"].runs] == ["natural_onlya", "cg_low_diversitya"]
+    assert plans["b"].settings == ("natural_only",)
+    names = {"natural_onlya", "cg_low_diversitya", "natural_onlyb"}
+    assert plans["a"].siblings == plans["b"].siblings == names
+
+
+def test_one_arm_is_the_study_itself(dataset, tmp_path):
+    ((label, plan),) = plans_of(study_of(dataset, tmp_path, ["alone"])).items()
+    assert (label, plan.arm, plan.title, plan.siblings) == ("alone", "", "s", frozenset())
+
+
+def test_a_plan_names_the_run_whose_weights_another_takes_over(dataset, tmp_path):
+    study = study_of(dataset, tmp_path, [""])
+    first, second = study.runs
+    plan = plan_of(replace(study, runs=(first, replace(second, twin=first))))
+    assert [run.twin for run in plan.runs] == ["", "natural_only"]

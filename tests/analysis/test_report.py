@@ -34,7 +34,7 @@ def test_a_finished_study_has_no_problems(planted_study):
     results = load(planted_study)
     assert results.problems == ()
     assert is_complete(results)
-    assert banner_lines(results) == ["11 runs expected: 11 finished, 0 missing, 0 failed."]
+    assert banner_lines(results) == ["11 runs expected: 11 done, 0 new, 0 failed."]
     assert results.wall_seconds == 3600
 
 
@@ -125,8 +125,8 @@ def test_a_deleted_run_is_named_and_shown_as_missing_never_as_zero(planted_study
     shutil.rmtree(planted_study.folder / name)
     results = load(planted_study)
     assert banner_lines(results) == [
-        "11 runs expected: 10 finished, 1 missing, 0 failed.",
-        f"missing: {name}",
+        "11 runs expected: 10 done, 1 new, 0 failed.",
+        f"new: {name}",
     ]
     row = tables.headline(results).filter(run=name)
     assert row.height == 4
@@ -191,7 +191,7 @@ def test_a_torn_last_line_of_metrics_is_no_damage_but_a_torn_middle_is(planted_s
 def test_an_empty_folder_gives_a_report_in_which_all_is_missing(planted_study, tmp_path):
     results = load_results(planted_study.plan, tmp_path / "nothing")
     page = write_report(results, tmp_path / "report", "clipgen report planted").read_text()
-    assert "11 runs expected: 0 finished, 11 missing, 0 failed." in page
+    assert "11 runs expected: 0 done, 11 new, 0 failed." in page
     assert tables.headline(results)["value"].null_count() == 48
     assert ">0.0" not in page
 

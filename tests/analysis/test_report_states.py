@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from filelock import FileLock
 from planting import RESULTS_KEY, write_study
 
 from analysis.report import tables
+from analysis.report.states import cell_of
 from analysis.report.study import _read_tables, load_results
 from analysis.report.summary import banner_lines, is_complete
 from analysis.report.views import exposure_view, provenance_view
@@ -34,7 +36,7 @@ def states_of(results):
     return {row["run"]: (row["state"], row["reason"]) for row in rows.iter_rows(named=True)}
 
 
-def test_failed_begun_and_outdated_runs_do_not_count_as_finished(planted_study):
+def test_failed_interrupted_and_outdated_runs_do_not_count_as_finished(planted_study):
     plan, folder = planted_study.plan, planted_study.folder
     first, second = plan.runs[1].name, plan.runs[2].name
     (folder / first / "DONE").unlink()
@@ -42,15 +44,32 @@ def test_failed_begun_and_outdated_runs_do_not_count_as_finished(planted_study):
     (folder / second / "DONE").unlink()
     outdated = replace(plan.runs[3], results_key="key of this code")
     results = load_results(replace(plan, runs=(*plan.runs[:3], outdated)), folder)
-    assert results.runs["state"].to_list() == ["done", "failed", "running", "stale"]
+    assert results.runs["state"].to_list() == ["done", "failed", "interrupted", "stale"]
     assert results.evaluation["run"].unique().to_list() == [plan.runs[0].name]
     lines = banner_lines(results)
-    assert lines[0] == (
-        "4 runs expected: 1 finished, 0 missing, 1 failed, 1 stale, 1 begun, not finished."
-    )
+    assert lines[0] == "4 runs expected: 1 done, 0 new, 1 failed, 1 stale, 1 interrupted."
     assert lines[1] == f"failed: {first} (out of memory)"
     assert lines[2].startswith(f"stale: {outdated.name} (evaluated for other held-out classes")
-    assert lines[3] == f"begun, not finished: {second}"
+    assert lines[3] == f"interrupted: {second}"
+
+
+def test_a_run_that_a_process_holds_is_running(planted_study):
+    name = planted_study.plan.runs[0].name
+    (planted_study.folder / name / "DONE").unlink()
+    (planted_study.folder / name / "FAILED").write_text("of an earlier attempt")
+    with FileLock(planted_study.folder / name / "lock"):
+        assert states_of(load(planted_study)) == {name: ("running", "")}
+    assert states_of(load(planted_study)) == {name: ("failed", "of an earlier attempt")}
+
+
+def test_a_run_whose_configuration_changed_is_stale_and_names_the_former_one(planted_study):
+    plan, first = planted_study.plan, planted_study.plan.runs[0]
+    changed = replace(first, name=f"{cell_of(first.name)}-{'0' * 12}")
+    results = load_results(replace(plan, runs=(changed, *plan.runs[1:])), planted_study.folder)
+    reason = f"not begun; its configuration or mixture was another one: {first.name}"
+    assert states_of(results) == {changed.name: ("stale", reason)}
+    assert results.strangers == (first.name,)
+    assert tables.headline(results).filter(run=changed.name)["value"].is_null().all()
 
 
 def test_a_run_that_failed_before_it_wrote_anything_is_no_damage(planted_study):

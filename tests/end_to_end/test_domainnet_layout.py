@@ -14,6 +14,7 @@ from workplace import Workplace
 
 from gen.cli import main
 from gen.config import load_config
+from gen.sweep.measured import Measured
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 HELD_OUT = load_config("held_out", "kempf2025").classes
@@ -103,10 +104,12 @@ def test_the_lists_decide_splits_and_order(imported: Workplace) -> None:
 
 
 def test_the_dry_run_lists_the_78_published_runs_with_counts_and_hashes(
-    imported: Workplace,
+    imported: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steps = Measured(100.0, 10**6, "measured on no step")
+    monkeypatch.setattr("gen.sweep.measured.measure_here", lambda *_, **__: steps)
     listed = imported.clipgen("sweep", "domainnet", "--dry-run")
-    rows = re.findall(r"^waiting +0% +([\d,]+)  ([0-9a-f]{12})  (\S+)$", listed, re.MULTILINE)
+    rows = re.findall(r"^new +([\d,]+)  ([0-9a-f]{12})  .+ (\S+)$", listed, re.MULTILINE)
     assert len(rows) == 78
     assert len({name for _, _, name in rows}) == 78
     assert "78 runs of 26 different mixtures" in listed

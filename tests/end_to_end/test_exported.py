@@ -114,8 +114,8 @@ def test_every_command_knows_a_pretrained_model(other: tuple[Workplace, list[str
     assert "1 runs of 1 different mixtures" in plan
     assert "1 pretrained models" in plan
     assert "done" in workplace.clipgen("status", "debug", *overrides)
-    rows = json.loads(workplace.clipgen("status", "debug", "--json", *overrides))
-    assert [row["samples"] is None for row in rows] == [False, True]
+    told = json.loads(workplace.clipgen("status", "debug", "--json", *overrides))
+    assert [row["samples"] is None for row in told["runs"]] == [False, True]
     told = workplace.clipgen("train", "debug", "--run", "pretrained", *overrides, code=2)
     assert "nothing is to be trained" in told
     (folder,) = workplace.study.glob("pretrained-mine-*")

@@ -33,8 +33,20 @@ MISTAKES = {
     "wrong type": (["sweep", "debug", "training.batch_size=many"], ["training.batch_size", "many"]),
     "out of range": (["sweep", "debug", "training.crop_area=2"], ["crop_area", "out of range"]),
     "missing dataset": (
-        ["sweep", "demo"],
+        ["sweep", "demo", "--dry-run"],
         ["dataset `icons-small` is not built", "clipgen dataset build icons-small"],
+    ),
+    "missing dataset that is imported": (
+        ["sweep", "domainnet"],
+        ["dataset `domainnet` is not built", "clipgen dataset import domainnet --from DIR"],
+    ),
+    "profile without Slurm": (
+        ["sweep", "debug", "--profile", "cluster.yaml"],
+        ["--profile has no meaning with --executor local", "--executor slurm"],
+    ),
+    "slots of Slurm": (
+        ["sweep", "debug", "--executor", "slurm", "--slots", "2"],
+        ["--slots has no meaning with --executor slurm", "resources.parallel=N"],
     ),
     "unknown dataset": (["dataset", "build", "icon-debug"], ["did you mean `icons-debug`"]),
     "unknown domain of a dataset": (
@@ -99,7 +111,7 @@ def test_a_full_disk_is_named_and_loses_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    assert main([*command, str(tmp_path), "--data", data, "budget.seed=1"]) == 2
+    assert main([*command, str(tmp_path), "--data", data, "budget.seed=1"]) == 75
     assert "No space left" in capsys.readouterr().err
     after = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     assert after == before

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from workplace import ONE_THREAD, Workplace
 
+from gen.sweep.attempts import Outcome, read_attempts
 from gen.training.metrics_log import read_metrics
 
 TORCHRUN = [
@@ -39,7 +40,7 @@ def final_weights(folder: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_asked_to_end_a_training_ends_with_code_0_and_goes_on(
+def test_asked_to_end_a_training_ends_with_code_75_and_goes_on(
     finished: Workplace, workplace: Workplace
 ) -> None:
     command = ("train", "debug", "--run", "natural", "training.checkpoint_every=1000000")
@@ -51,7 +52,7 @@ def test_asked_to_end_a_training_ends_with_code_0_and_goes_on(
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 75
     assert "the same command goes on from there" in told
     assert len(list(run_folder(workplace).glob("checkpoints/state-*"))) == 1
     assert workplace.start(*command).wait() == 0  # with as many threads as before
@@ -74,16 +75,47 @@ def test_processes_of_torchrun_share_a_run(finished: Workplace, workplace: Workp
 
 
 @pytest.mark.dist
-def test_processes_without_a_run_to_share_are_told(workplace: Workplace) -> None:
-    process = subprocess.run(
-        [*TORCHRUN, "run", "debug"],
+def test_processes_of_torchrun_share_a_slot_of_a_sweep(workplace: Workplace) -> None:
+    settings = "settings=[natural_only,leave_out_domain]"
+    slot = subprocess.Popen(
+        [*TORCHRUN, "run", "debug", settings, "--slot"],
         cwd=workplace.folder,
         env=os.environ | ONE_THREAD,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert "which one: --run ID" in process.stderr
+    told = slot.stderr.read()
+    assert slot.wait() == 0, told
+    for setting in ("natural_only", "leave_out_domain"):
+        folder = run_folder(workplace, setting)
+        assert (folder / "DONE").is_file()
+        assert json.loads((folder / "run.json").read_text())["processes"] == 2
+        (attempt,) = read_attempts(folder)
+        assert attempt.outcome is Outcome.done
+
+
+@pytest.mark.dist
+def test_processes_of_a_slot_end_when_their_scheduler_is_gone(
+    finished: Workplace, workplace: Workplace
+) -> None:
+    long = ("training.samples_seen=2560", "training.checkpoint_every=1000000")
+    command = [*TORCHRUN, "run", "debug", *long, "settings=[natural_only]", "--slot"]
+    place = {"cwd": workplace.folder, "env": os.environ | ONE_THREAD, "stdin": subprocess.PIPE}
+    slot = subprocess.Popen(command, **place)
+    while not list(workplace.folder.glob("runs/debug/*/metrics.jsonl")) or not read_metrics(
+        run_folder(workplace)
+    ):
+        assert slot.poll() is None
+        time.sleep(0.05)
+    slot.stdin.close()
+    assert slot.wait() != 0
+    (attempt,) = read_attempts(run_folder(workplace))
+    assert attempt.outcome is Outcome.stopped
+    assert len(list(run_folder(workplace).glob("checkpoints/state-*"))) == 1
+    with subprocess.Popen(command, **place) as again:  # its input stays open
+        assert again.wait() == 0
+    assert (run_folder(workplace) / "DONE").is_file()
 
 
 @pytest.mark.slow

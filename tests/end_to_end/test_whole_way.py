@@ -47,22 +47,26 @@ def test_training_learns(finished: Workplace) -> None:
 
 def test_the_report_shows_all_runs_and_asks_nobody_outside(finished: Workplace) -> None:
     page = (finished.study / "report" / "index.html").read_text(encoding="utf-8")
-    assert "4 runs expected: 4 finished" in page
+    assert "4 runs expected: 4 done" in page
     assert "CG high diversity" in page
     assert "src=" not in page.replace('src="data:', "")
 
 
 def test_a_second_sweep_has_nothing_to_do(finished: Workplace) -> None:
     before = _times(finished.study)
-    finished.clipgen("dataset", "build", "icons-debug")
-    finished.clipgen("sweep", "debug")
+    assert finished.clipgen("sweep", "debug").splitlines() == [
+        "dataset icons-debug: as configured; nothing to do",
+        "4 mixtures: as planned; nothing to do",
+        "4 runs: done; nothing to do",
+        "report: nothing that it is made of has changed: runs/debug/report/index.html",
+    ]
     assert _times(finished.study) == before
 
 
 def test_status_and_dry_run_tell_that_all_is_done(finished: Workplace) -> None:
     assert finished.clipgen("sweep", "debug", "--dry-run").count("done") == 4
-    rows = json.loads(finished.clipgen("status", "debug", "--json"))
-    assert [row["state"] for row in rows] == ["done"] * 4
+    told = json.loads(finished.clipgen("status", "debug", "--json"))
+    assert [row["state"] for row in told["runs"]] == ["done"] * 4
 
 
 def test_a_damaged_record_is_told_and_stops_no_other_run(
@@ -73,8 +77,8 @@ def test_a_damaged_record_is_told_and_stops_no_other_run(
     (tmp_path / "data").symlink_to(finished.folder / "data")
     record = next(workplace.study.glob("natural_only*/run.json"))
     record.write_text(record.read_text()[:50])
-    states = [row["state"] for row in json.loads(workplace.clipgen("status", "debug", "--json"))]
-    assert sorted(states) == ["damaged", "done", "done", "done"]
+    told = json.loads(workplace.clipgen("status", "debug", "--json"))
+    assert sorted(row["state"] for row in told["runs"]) == ["done", "done", "done", "failed"]
     mixture = workplace.study / "mixtures" / "natural_only.sketch" / "mixture.parquet"
     mixture.write_bytes(mixture.read_bytes()[:-9])
     told = workplace.clipgen("sweep", "debug", "--slots", "1", code=2)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from gen import runs, stages
 from gen.config import load_config
 from gen.runs import (
     Run,
     Target,
+    claim,
     file_sha256,
     identity,
+    lock_is_held,
     mark_done,
     read_record,
     run_identity,
@@ -57,6 +61,12 @@ def test_a_trained_run_keeps_its_name_from_version_to_version():
         run_name("natural_only", list(HELD_OUT), 3, found) == "natural_only-sketch-s3-a2928f13a673"
     )
     assert run_identity(run()) == found
+
+
+def test_the_label_of_an_arm_stands_in_the_name_of_its_runs():
+    found = run_identity(run())
+    names = [run_name("natural_only", list(HELD_OUT), 3, found, arm=arm) for arm in ("", "vit")]
+    assert names[1] == names[0].replace("-s3-", "-vit-s3-")
 
 
 def test_how_a_run_is_tested_is_no_part_of_what_it_is():
@@ -190,6 +200,44 @@ def test_results_of_weights_that_are_gone_do_not_count_for_new_ones(tmp_path, mo
     stages.train_run(one, None)
     assert [one.done, one.evaluated, one.analyzed] == [False] * 3
     assert read_record(one.folder)["checkpoint"] == file_sha256(one.final_weights)
+
+
+def test_a_run_that_is_trained_again_has_nobody_else_s_weights(tmp_path, monkeypatch):
+    one = run(tmp_path / "r")
+    update_record(one.folder, same_weights_as="another", checkpoint="of another")
+    monkeypatch.setattr(stages, "_train", lambda run, *_: write_text(run.final_weights, "own"))
+    stages.train_run(one, None)
+    assert not read_record(one.folder)["same_weights_as"]
+
+
+def test_a_lock_is_held_as_long_as_its_owner_wants(tmp_path):
+    one = run(tmp_path / "r")
+    path = one.folder / "lock"
+    assert not lock_is_held(path)  # nobody made it yet, and nobody does by looking
+    assert not path.exists()
+    with claim(one) as mine:
+        assert mine
+        assert lock_is_held(path)
+    assert not lock_is_held(path)
+
+
+def test_a_run_that_is_held_is_not_claimed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "LOOK_SECONDS", 0.05)
+    one = run(tmp_path / "r")
+    with claim(one), claim(one) as mine:
+        assert not mine
+    with claim(one) as mine:
+        assert mine
+
+
+def test_a_look_at_the_lock_keeps_nobody_from_claiming(tmp_path):
+    one = run(tmp_path / "r")
+    one.folder.mkdir()
+    looking = FileLock(one.folder / "lock", thread_local=False)
+    looking.acquire()
+    Timer(0.1, looking.release).start()
+    with claim(one) as mine:
+        assert mine
 
 
 def test_a_run_that_nobody_began_has_no_record_yet(tmp_path):

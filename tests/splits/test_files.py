@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import pytest
 
-from splits.files import FULL_BYTES, replacing, write_json, write_text
+from splits.files import FULL_BYTES, is_full_disk, replacing, write_json, write_text
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -87,3 +87,24 @@ def test_json_is_readable_by_people_and_keeps_letters_as_they_are(tmp_path):
     assert json.loads(text) == {"name": "Müller", "list": [1, 2]}
     assert "Müller" in text
     assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_found_behind_the_errors_of_libraries(number):
+    full = OSError(number, os.strerror(number))
+    assert is_full_disk(full)
+    assert is_full_disk(RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})"))
+    for further in (RuntimeError("cannot write"), ValueError("torn")):
+        further.__cause__ = full
+        assert is_full_disk(further)
+    hidden = RuntimeError("cannot write")
+    hidden.__context__ = full
+    assert is_full_disk(hidden)
+
+
+def test_another_error_is_no_full_disk():
+    refused = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    further = RuntimeError("cannot write")
+    further.__cause__ = refused
+    assert not is_full_disk(refused)
+    assert not is_full_disk(further)

@@ -26,6 +26,7 @@ from gen.datasets.packing import (
     build,
     join_parts,
     run_jobs,
+    set_aside,
     write_part,
 )
 from gen.datasets.samples import SCHEMA_VERSION
@@ -70,12 +71,29 @@ def build_icons(config: IconsConfig, data: Path, *, workers: int) -> Path:
     Raises:
         UserError: the configuration is impossible, or another dataset has the name already.
     """
+    classes, plan = _checked_plan(config)
+    fill = partial(_fill, config=config, classes=classes, plan=plan, workers=workers)
+    return build(data / config.name, plan, fill, workers=workers)
+
+
+def set_aside_other(config: IconsConfig, data: Path) -> tuple[Path, list[str]] | None:
+    """Rename what stands in `data/NAME` where it is not what this code would render of `config`.
+
+    Returns:
+        Its new place, and what differs; None where there is nothing to render.
+
+    Raises:
+        UserError: the configuration is impossible, or what stands cannot be read.
+    """
+    return set_aside(data / config.name, _checked_plan(config)[1])
+
+
+def _checked_plan(config: IconsConfig) -> tuple[tuple[IconClass, ...], dict[str, Any]]:
+    """The classes of a configuration that is possible, and what decides its dataset's bytes."""
     classes = select_classes(config)
     check_domains(config)
     check_numbers(config)
-    plan = _plan(config, classes)
-    fill = partial(_fill, config=config, classes=classes, plan=plan, workers=workers)
-    return build(data / config.name, plan, fill, workers=workers)
+    return classes, _plan(config, classes)
 
 
 def _fill(

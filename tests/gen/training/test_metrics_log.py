@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gen.training.metrics_log import NAME, forget_after, read_metrics
+from gen.training.metrics_log import NAME, TAIL_BYTES, forget_after, newest_metrics, read_metrics
 
 ROWS = [{"step": step, "loss": 1 / step} for step in (5, 10, 15)]
 
@@ -46,6 +46,20 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 
 def test_a_run_without_a_log_has_no_lines(tmp_path):
     assert read_metrics(tmp_path) == []
+
+
+def test_of_a_short_log_all_whole_lines_are_the_newest(tmp_path):
+    assert newest_metrics(tmp_path) == []
+    write(tmp_path, '{"step": 20, "lo')
+    assert newest_metrics(tmp_path) == ROWS
+
+
+def test_of_a_long_log_whole_lines_of_its_end_are_the_newest(tmp_path):
+    rows = [{"step": step, "loss": 0.5} for step in range(1000)]
+    (tmp_path / NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    newest = newest_metrics(tmp_path)
+    assert newest == rows[-len(newest) :]
+    assert len(newest) == TAIL_BYTES // len(json.dumps(rows[-1]) + "\n")
 
 
 def test_lines_after_a_step_are_forgotten(tmp_path):

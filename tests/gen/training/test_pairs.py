@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from gen.datasets import shards
-from gen.datasets.shards import available_memory, empty_images
+from gen.datasets.shards import empty_images
 from gen.randomness import sample_keys
 from gen.training.pairs import told_apart
 from splits.errors import UserError
@@ -27,7 +27,3 @@ def test_images_that_do_not_fit_into_memory_are_refused(monkeypatch):
     assert empty_images(100, 8).shape == (100, 8, 8, 3)
     with pytest.raises(UserError, match="101 images need"):
         empty_images(101, 8)
-
-
-def test_available_memory_is_between_nothing_and_a_lot():
-    assert 2**20 < available_memory() < 2**50

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from gen.training.preemption import Preempted, watching_sigterm
+from gen.training.preemption import Preempted, ending_at_sigterm, watching_sigterm
+from splits.errors import TEMPORARY
 
 
 @pytest.fixture
@@ -61,3 +62,23 @@ def test_in_another_thread_the_watch_is_inert(received):
 def test_a_preempted_run_says_how_far_it_came():
     assert Preempted(6400).samples_seen == 6400
     assert "6400 samples" in str(Preempted(6400))
+
+
+def test_outside_of_a_training_a_termination_ends_the_process_by_its_finally_clauses(received):
+    given_back = []
+
+    def work():
+        with watching_sigterm() as watch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert watch.requested
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            given_back.append("the lock")
+
+    with pytest.raises(SystemExit) as caught, ending_at_sigterm():
+        work()
+    assert caught.value.code == TEMPORARY
+    assert given_back == ["the lock"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]

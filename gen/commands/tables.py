@@ -1,0 +1,100 @@
+"""Tables of the command line: in colour on a terminal, elsewhere plain text in full width."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+GAP = 2
+"""spaces between columns"""
+ENDLESS = 1 << 16
+"""width of what is no terminal"""
+Row = TypeVar("Row")
+
+
+class Column(NamedTuple, Generic[Row]):
+    """A column of a table of `Row`s.
+
+    Attributes:
+        rank: the higher, the earlier it is given up where a terminal is narrow; 0: never.
+        is_text: whether it is aligned to the left.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int = 0
+    is_text: bool = False
+
+
+def filled(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
+    """The columns that are not empty in all rows."""
+    return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def fitting(
+    columns: Sequence[Column[Row]], rows: Sequence[Row], width: int
+) -> tuple[list[Column[Row]], list[str]]:
+    """The columns that fit a width, and the titles of those that were given up for it."""
+    widths = {
+        column.title: max(len(column.title), *(len(column.cell(row)) for row in rows))
+        for column in columns
+    }
+    kept, given_up = list(columns), []
+    while sum(widths[c.title] + GAP for c in kept) - GAP > width:
+        worst = max(kept, key=lambda column: column.rank)
+        if not worst.rank:  # what is never given up is folded
+            break
+        kept.remove(worst)
+        given_up.append(worst.title)
+    return kept, given_up
+
+
+def table(
+    columns: Sequence[Column[Row]],
+    rows: Sequence[Row],
+    style: Callable[[Row], str] = lambda _: "",
+) -> Table:
+    """A table with a line for every row.
+
+    Args:
+        columns: of the table.
+        rows: of the table.
+        style: of a row's first cell, in rich's words.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
+    for column in columns:
+        made.add_column(
+            column.title,
+            justify="left" if column.is_text else "right",
+            overflow="fold",
+            no_wrap=bool(column.rank),
+        )
+    for row in rows:
+        first, *others = (column.cell(row) for column in columns)
+        made.add_row(Text(first, style=style(row)), *map(Text, others))
+    return made
+
+
+def console() -> Console:
+    """The terminal that standard output is."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False)
+
+
+def plain(renderable: RenderableType) -> str:
+    """What is shown, without control characters and in full width."""
+    from rich.console import Console
+
+    page = io.StringIO()
+    Console(file=page, width=ENDLESS, color_system=None, force_terminal=False).print(renderable)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())

@@ -1,0 +1,111 @@
+"""The process that works in a slot of a sweep: started, asked to end, and started again.
+
+A worker has a session of its own, so that Ctrl-C at a terminal reaches the scheduler alone, and
+ends by itself when its standard input closes: also after `kill -9` of the scheduler.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gen.sweep.slots import Slot
+
+MOST_DEATHS = 3
+"""of workers of a slot, one after another, while which no run was begun"""
+LONGEST_PAUSE = 60.0
+"""seconds before a worker is started again"""
+LAST_LINES = 5
+"""of a worker's log that are told"""
+
+
+class Seat:
+    """A slot, and the worker that sits in it now.
+
+    Attributes:
+        deaths: workers that died in a row without a run being begun.
+        due: time from which a worker may be started.
+        is_over: whether none is started any more.
+
+    Args:
+        slot: of the machine.
+        command: of a worker.
+        log: file to which it prints what belongs to no run.
+    """
+
+    def __init__(self, slot: Slot, command: Sequence[str], log: Path) -> None:
+        self.log = log
+        self.deaths, self.due, self.is_over = 0, 0.0, False
+        self._command, self._environment = slot.command(command), slot.environment
+        self._worker: subprocess.Popen | None = None
+        self._log_start = self._begun = 0
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether there is a worker, alive or not yet missed."""
+        return self._worker is not None
+
+    def start(self, begun: int) -> None:
+        """Start a worker.
+
+        Args:
+            begun: number of attempts at runs that were ever begun.
+
+        Raises:
+            OSError: its log cannot be written.
+        """
+        self._begun = begun
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._log_start = output.tell()
+            self._worker = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
+
+    def ended(self) -> int | None:
+        """Exit code of a worker that has ended and is not missed yet, whose seat is free then."""
+        if self._worker is None or (code := self._worker.poll()) is None:
+            return None
+        self.hang_up()  # torchrun's processes may outlive it; they end, too
+        self._worker = None
+        return code
+
+    def died(self, begun: int, now: float) -> None:
+        """Take note of a worker that died of something, which the next may not die of.
+
+        Args:
+            begun: as in `start`.
+            now: seconds of the clock of `due`.
+        """
+        self.deaths = 0 if begun > self._begun else self.deaths + 1
+        self.is_over = self.deaths == MOST_DEATHS
+        self.due = now + min(LONGEST_PAUSE, 2.0**self.deaths)
+
+    def hang_up(self) -> None:
+        """Ask the worker to end; a training writes its state first."""
+        if self._worker is not None and self._worker.stdin is not None:
+            with suppress(OSError):
+                self._worker.stdin.close()
+
+    def kill(self) -> None:
+        """End the worker at once; torchrun's processes, whose sessions are their own, follow."""
+        if self._worker is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._worker.pid, signal.SIGKILL)
+
+    def last_words(self) -> list[str]:
+        """The last lines that the workers of this seat have printed."""
+        if not self.log.is_file():
+            return []
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode("utf-8", errors="replace").splitlines()[-LAST_LINES:]

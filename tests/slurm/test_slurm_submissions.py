@@ -1,0 +1,95 @@
+"""Submitting studies to a cluster: what is submitted, what is refused, what is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cluster import ARRAY_LIMIT, Cluster, wait_for
+from conftest import Plan
+from swept import Swept, outcomes
+
+from gen.sweep import slurm
+from gen.sweep.attempts import Outcome, read_attempts
+from gen.sweep.queue import queued
+from gen.sweep.states import State, standings
+from splits.errors import UserError
+
+pytestmark = pytest.mark.slurm
+
+
+def test_all_runs_are_done_once_and_the_report_is_written(undisturbed: Swept) -> None:
+    for run in undisturbed.study.runs:
+        assert outcomes(read_attempts(run.folder)) == [Outcome.done]
+        assert read_attempts(run.folder)[0].job
+    assert (undisturbed.study.folder / "report" / "index.html").is_file()
+    assert undisturbed.submit() is None
+    assert queued(undisturbed.study.folder) == {}
+
+
+def test_many_runs_go_in_several_arrays_and_a_few_at_a_time(cluster: Cluster, plan: Plan) -> None:
+    settings = ["natural_only", "leave_out_domain", "cg_low_diversity"]
+    swept = plan("arrays", settings, training={"samples_seen": 128, "batch_size": 64})
+    assert len(settings) == ARRAY_LIMIT + 1
+    cluster.ask("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    submission = swept.submit(parallel=1)
+    assert submission is not None
+    assert list(submission.jobs.values()) == [ARRAY_LIMIT, 1]
+    waiting = queued(swept.study.folder)
+    assert len(waiting) == len(settings)
+    running = set()
+
+    def are_done() -> bool:
+        running.add(len([line for line in cluster.jobs("%T") if line == "RUNNING"]))
+        return all(run.done for run in swept.study.runs)
+
+    wait_for(are_done, 200, f"all runs of {swept}")
+    assert max(running) == 1
+    for run in swept.study.runs:
+        assert outcomes(read_attempts(run.folder)) == [Outcome.done]
+
+
+def test_what_is_queued_is_not_submitted_again_unless_it_was_cancelled(
+    cluster: Cluster, plan: Plan
+) -> None:
+    for node in ("n1", "n2"):
+        cluster.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    swept = plan("twice", ["natural_only", "leave_out_domain"])
+    first = swept.submit()
+    assert first is not None
+    before = cluster.jobs()
+    assert swept.submit() is None
+    assert cluster.jobs() == before
+    (job,) = first.jobs
+    cluster.ask("scancel", f"{job}_0")
+    second = swept.submit()
+    assert second is not None
+    assert list(second.jobs.values()) == [1]
+
+
+def test_a_job_refuses_other_code_and_other_configurations(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.yaml"
+    model.write_text(Path("configs/models/rn-tiny.yaml").read_text())
+    changed, edited = plan("changed"), plan("edited", model=str(model))
+    edited.submit()
+    model.write_text(model.read_text().replace("embed_dim: ", "embed_dim: 1"))
+    monkeypatch.setattr(slurm, "git_state", lambda: "0123456")
+    changed.submit()
+    for swept, words in (
+        (changed, "expected: 0123456, as when the job was submitted"),
+        (edited, f"run `{edited.study.runs[0].name}` is unknown"),
+    ):
+        failure = swept.folder / "FAILED"
+        wait_for(failure.is_file, 60, f"the failure of {swept}")
+        assert words in failure.read_text()
+        found, _ = standings(swept.study)
+        assert found[swept.study.runs[0].name].state is State.failed
+
+
+def test_what_slurm_refuses_is_told_in_its_words(plan: Plan) -> None:
+    swept = plan("refused")
+    with pytest.raises(UserError, match=r"Slurm refuses the jobs.*invalid partition"):
+        swept.submit(partition="nowhere")
+    assert queued(swept.study.folder) == {}

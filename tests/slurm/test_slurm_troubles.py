@@ -1,0 +1,76 @@
+"""What happens to jobs on a cluster: preemptions, time limits, dying machines."""
+
+from __future__ import annotations
+
+import pytest
+from cluster import Cluster, wait_for
+from conftest import Plan
+from swept import Swept, outcomes, weights
+
+from gen.sweep.attempts import Outcome
+
+pytestmark = pytest.mark.slurm
+
+
+def test_a_preempted_run_goes_on_from_its_state(
+    cluster: Cluster, plan: Plan, undisturbed: Swept
+) -> None:
+    graceful, abrupt = plan("graceful"), plan("abrupt", ["leave_out_domain"])
+    graceful.submit(partition="low", constraint="n1")
+    abrupt.submit(partition="abrupt", constraint="n2")
+    for swept, node in ((graceful, "n1"), (abrupt, "n2")):
+        swept.wait_for_state()
+        cluster.take_node(node, seconds=3)
+    for swept in (graceful, abrupt):
+        swept.wait_until_done()
+        assert outcomes(swept.attempts) == [Outcome.stopped, Outcome.done]
+        assert len({attempt.job for attempt in swept.attempts}) == 1
+        assert swept.attempts[1].samples_seen > 0
+        assert weights(swept).items() <= weights(undisturbed).items()
+
+
+def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
+    cluster: Cluster, plan: Plan, undisturbed: Swept
+) -> None:
+    limited, struck = plan("limited"), plan("struck", ["leave_out_domain"])
+    submission = limited.submit(constraint="n2", minutes=1, signal_seconds=20)
+    struck.submit()
+    assert submission is not None
+    (job,) = submission.jobs
+    shown = ("scontrol", "show", "job", job)
+    wait_for(lambda: "Restarts=1" in cluster.ask(*shown), 60, f"the time limit of {limited}")
+    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    struck.wait_for_state()
+    cluster.kill_node("n1")
+    for swept in (limited, struck):
+        swept.wait_until_done()
+        assert weights(swept).items() <= weights(undisturbed).items()
+    assert outcomes(struck.attempts) == [Outcome.killed, Outcome.done]
+    assert struck.attempts[1].samples_seen > 0
+
+
+def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
+    cluster: Cluster, plan: Plan
+) -> None:
+    swept = plan("cancelled")
+    submission = swept.submit()
+    assert submission is not None
+    swept.wait_for_state()
+    cluster.ask("scancel", *submission.jobs, submission.report)
+    wait_for(lambda: not cluster.jobs(), 30, "the end of the job")
+    assert outcomes(swept.attempts) == [Outcome.stopped]
+    swept.submit()
+    wait_for(lambda: len(swept.attempts) > 1, 60, f"another attempt of {swept}")
+    assert swept.attempts[1].samples_seen > 0
+
+
+def test_a_run_of_two_machines_is_queued_again_as_one(cluster: Cluster, plan: Plan) -> None:
+    swept = plan("shared")
+    submission = swept.submit(nodes=2)
+    assert submission is not None
+    swept.wait_for_state()
+    cluster.ask("scancel", "--signal=USR2", *submission.jobs)
+    swept.wait_until_done()
+    assert outcomes(swept.attempts) == [Outcome.stopped, Outcome.done]
+    assert swept.attempts[1].samples_seen > 0
+    assert '"processes": 2' in (swept.folder / "run.json").read_text()
