@@ -11,7 +11,7 @@ REFEREE := .venv-referee/.ready
 .PHONY: help
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  STUDY=demo names another study; ARGS="key=value --option" goes to the command'
+	@echo '  STUDY=demo names another study, or its YAML file; ARGS="key=value --option" goes to the command'
 
 .PHONY: setup
 setup: $(READY) ## create .venv and install everything from requirements.lock
@@ -26,9 +26,7 @@ $(READY): requirements.lock pyproject.toml
 
 .PHONY: demo
 demo: $(READY) ## the whole way once, in minutes: icons, mixtures, CLIP, evaluation, report
-	$(BIN)/clipgen dataset build icons-small
 	$(BIN)/clipgen sweep demo
-	$(BIN)/clipgen report demo
 
 .PHONY: test
 test: $(READY) ## the default tests: no network, minutes
@@ -86,7 +84,7 @@ splits: $(READY) ## write a study's mixtures, and a page for each
 	$(BIN)/clipgen split show $(STUDY) $(ARGS)
 
 .PHONY: sweep
-sweep: $(READY) ## train, evaluate and analyse every run of a study
+sweep: $(READY) ## a study from its dataset to its report: make sweep STUDY=demo, or a YAML file
 	$(BIN)/clipgen sweep $(STUDY) $(ARGS)
 
 .PHONY: status
@@ -103,6 +101,7 @@ bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, so
 	$(BIN)/python benchmarks/table.py $(ARGS)
 	$(BIN)/python benchmarks/train_vs_openclip.py $(ARGS)
 	$(BIN)/python benchmarks/many_runs.py $(ARGS)
+	$(BIN)/python benchmarks/sweep.py $(ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: $(READY) ## the speed claims about a CUDA device

@@ -18,10 +18,12 @@ def plans_of(study: Study) -> dict[str, StudyPlan]:
     if len(study.arms) == 1:
         return {study.arms[0].label: plan_of(study)}
     every = frozenset(run.name for run in study.runs)
-    return {
-        arm.label: replace(plan_of(arm_study(study, arm.label)), arm=arm.label, siblings=every)
-        for arm in study.arms
-    }
+    plans = {}
+    for arm in study.arms:
+        plan = plan_of(arm_study(study, arm.label))
+        settings = tuple(name for name in study.settings if name in plan.settings)
+        plans[arm.label] = replace(plan, settings=settings, arm=arm.label, siblings=every)
+    return plans
 
 
 def plan_of(study: Study) -> StudyPlan:

@@ -7,7 +7,8 @@ the machine for itself, and by two. Both must train the same weights. Of the two
 from the command to the end of the last run (start-up and the last run's lonely end included), three
 shares are told:
 
-(a) busy: CPU seconds of all processes / (2 × wall); imports and waiting in a loop are busy, too;
+(a) busy: CPU seconds of all processes / (2 × wall of the whole command, at whose end one core
+    writes the report); imports and waiting in a loop are busy, too;
 (b) working: the seconds that the runs took beside each other / (2 × wall): what start-up and gaps
     between runs leave. A run that another one slows down looks like more work;
 (c) sped up: wall time of one slot / (2 × wall): what the second core is worth. Both sides start up

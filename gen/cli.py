@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   clipgen split show demo                      what each mixture of the study holds
   clipgen split audit demo                     leaks, near duplicates, balance: runs/demo/audit
   clipgen sweep demo --dry-run                 which runs a study has, and their state
-  clipgen sweep demo                           train, evaluate and analyse all of them
+  clipgen sweep demo                           all of it: dataset, mixtures, runs, report
   clipgen sweep demo training.samples_seen=50000 name=short
   clipgen report demo                          runs/demo/report/index.html
   clipgen export demo --run natural --to out   the model for open_clip, sets for CLIP_benchmark

@@ -7,8 +7,10 @@ paths, device or logging.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -301,15 +303,17 @@ def claim(run: Run) -> Iterator[bool]:
 
 
 def lock_is_held(path: Path) -> bool:
-    """Whether a process holds the lock at `path`; the look takes it for a moment, if it is free."""
-    if not path.exists():
-        return False
-    lock = FileLock(path)
+    """Whether a process holds the lock at `path`; looks do not hinder each other."""
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    lock.release()
+    finally:
+        os.close(file)
     return False
 
 

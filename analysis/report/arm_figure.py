@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.report.accuracy_figures import MARKERS, Row, figure_of_rows
+from analysis.report.accuracy_figures import LABEL_GROUND, MARKERS, Row, figure_of_rows
 from analysis.report.figures import COLOURS, GREY, styled
 
 LINE = 0.13
@@ -72,6 +72,7 @@ def _words(axes: Axes, place: float, text: str) -> None:
         fontsize=6.5,
         color=GREY,
         style="italic",
+        bbox=LABEL_GROUND,
     )
 
 

@@ -6,6 +6,7 @@ An arm is one way to train. All arms have the same test samples and the same mix
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -98,10 +99,10 @@ def arm_differences(arms: Arms) -> pl.DataFrame:
     ]
     pretrained = [run.setting for run in first.results.plan.runs if run.is_pretrained]
     table = pl.concat(parts).filter(~pl.col("setting").is_in(pretrained)).rename(RENAMED)
-    order = {name: place for place, name in enumerate(first.results.plan.test_domains)}
-    place = pl.col("test_domain").replace_strict(order, default=len(order), return_dtype=pl.Int64)
-    sorted_table = table.sort("split", place, maintain_order=True).drop("classes")
-    return sorted_table.with_columns(p_holm=holm_by_split(sorted_table))
+    names = {"test_domain": first.results.plan.test_domains, "setting": settings_of(arms)}
+    order = [pl.col(key).cast(pl.Enum(values)).to_physical() for key, values in names.items()]
+    table = table.sort("split", *order, "draw", maintain_order=True).drop("classes")
+    return table.with_columns(p_holm=holm_by_split(table))
 
 
 def arm_cost(arms: Arms) -> pl.DataFrame:
@@ -160,8 +161,9 @@ def all_runs(arms: Arms) -> pl.DataFrame:
 
 def settings_of(arms: Arms) -> list[str]:
     """The settings that any arm trains for, in their order."""
-    runs = [run for arm in arms for run in arm.results.plan.runs if not run.is_pretrained]
-    return list(dict.fromkeys(run.setting for run in runs))
+    plans = [arm.results.plan for arm in arms]
+    trained = {run.setting for plan in plans for run in plan.runs if not run.is_pretrained}
+    return [name for name in dict.fromkeys(chain(*(p.settings for p in plans))) if name in trained]
 
 
 def test_domains_of(arms: Arms) -> list[str]:

@@ -50,7 +50,7 @@ def write_report(
     """
     differences = contrasts(results) if differences is None else differences
     plan = results.plan
-    mixture_pages = _mixture_pages(results, folder / plan.root / "splits")
+    mixture_pages = _mixture_pages(results, folder.parents[plan.depth] / "splits")
     pages = {label: f"splits/{quote(name)}.html" for name, label in page_names(results).items()}
     sections = report_sections(results, differences, mixture_pages, pages)
     tables = named_tables(sections)

@@ -172,9 +172,14 @@ class StudyPlan:
         return f"{self.name} ({self.arm})" if self.arm else self.name
 
     @property
+    def depth(self) -> int:
+        """Folders between the report's folder and the study's: that of the report on all arms."""
+        return 1 if self.arm else 0
+
+    @property
     def root(self) -> str:
         """Way from the report's folder to the study's, for links."""
-        return "../.." if self.arm else ".."
+        return "/".join([".."] * (1 + self.depth))
 
     @property
     def splits(self) -> tuple[str, ...]:

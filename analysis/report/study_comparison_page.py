@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +32,9 @@ PAIRED = (
 )
 
 
-def write_study_comparison(a: ComparedStudy, b: ComparedStudy, folder: Path, command: str) -> Path:
+def write_study_comparison(
+    a: ComparedStudy, b: ComparedStudy, folder: Path, command: str, left_out: Sequence[str] = ()
+) -> Path:
     """Write `compare-with-B.html` and `compare-with-B.csv`, each as a whole.
 
     Args:
@@ -39,6 +42,7 @@ def write_study_comparison(a: ComparedStudy, b: ComparedStudy, folder: Path, com
         b: the other study.
         folder: of the report of a.
         command: the command line that made it, to be shown in it.
+        left_out: what of the two studies is compared nowhere, a sentence each.
 
     Returns:
         The path of the page.
@@ -59,6 +63,7 @@ def write_study_comparison(a: ComparedStudy, b: ComparedStudy, folder: Path, com
         ],
         "note": PAIRED,
         "unpaired": unpaired_lines(table),
+        "left_out": left_out,
         "only": [
             (a.title, only_in(a.results, b.results)),
             (b.title, only_in(b.results, a.results)),

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from gen.commands.amounts import duration, size
 from gen.commands.status_table import reasons, strangers_in_words
 from gen.commands.tables import Column, console, filled, fitting, plain, table
-from gen.machine import visible_gpus
 
 if TYPE_CHECKING:
     from gen.runs import Run
     from gen.sweep.estimates import Costs, Estimate
-    from gen.sweep.measured import Measured
     from gen.sweep.study import Study
+    from gen.training.measured import Measured
 
 
 class PlannedRun(NamedTuple):
@@ -74,6 +73,8 @@ def print_plan(
 
 def _processes(study: Study, *, here: bool) -> int:
     """That share a run: one per GPU."""
+    from gen.machine import visible_gpus
+
     wanted = study.config.resources
     if here:
         return max(1, wanted.gpus) if visible_gpus() else 1
@@ -88,7 +89,7 @@ def _device() -> str:
 
 def _measured_by(study: Study) -> Callable[[Run], Measured]:
     def measure(run: Run) -> Measured:
-        from gen.sweep.measured import measure_here
+        from gen.training.measured import measure_here
 
         print(f"measuring a few steps of {run.arm or run.name} …", file=sys.stderr)
         return measure_here(run, study.dataset, threads=study.config.resources.cpus)

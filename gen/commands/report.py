@@ -191,13 +191,15 @@ def _compare(
     from analysis.report.study_comparison_page import write_study_comparison
 
     others = _read_arms(other, every_class=True)
-    for ours, theirs in pairs:
-        folder = study.folder / "report" / (ours if len(arms) > 1 else "")
-        path = write_study_comparison(arms[ours], others[theirs], folder, command)
-        print(f"comparison: {path}")
+    left_out = []
     for each, labels in ((study, {ours for ours, _ in pairs}), (other, {b for _, b in pairs})):
         if alone := [arm.label for arm in each.arms if arm.label not in labels]:
-            print(f"not compared, because they are arms of {each.name} only: {_listed(alone)}")
+            left_out.append(f"Not compared: arms of {each.name} only, {_listed(alone)}.")
+    for ours, theirs in pairs:
+        folder = study.folder / "report" / (ours if len(arms) > 1 else "")
+        path = write_study_comparison(arms[ours], others[theirs], folder, command, left_out)
+        print(f"comparison: {path}")
+    print("\n".join(left_out), end="\n" * bool(left_out))
 
 
 def _listed(labels: Sequence[str]) -> str:

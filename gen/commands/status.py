@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gen.commands.options import Verbs, load, study_command
 from gen.commands.status_table import plain_status, screen
 from gen.commands.tables import console
+from splits.errors import UserError
 
 if TYPE_CHECKING:
     from gen.sweep.status import StudyStatus
@@ -31,9 +32,12 @@ def add_status_command(commands: Verbs) -> None:
 
 
 def show_status(options: argparse.Namespace) -> None:
+    from gen.sweep.slurm_cluster import forget_ended_jobs
     from gen.sweep.status import study_status
 
     study = load(options)
+    with suppress(UserError, OSError):  # no Slurm here, or no right to write
+        forget_ended_jobs(study.folder)
     show = _print_json if options.json else _print_table
     if not options.watch:
         show(study_status(study))

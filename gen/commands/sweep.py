@@ -169,7 +169,10 @@ def _submit(study: Study, options: argparse.Namespace) -> None:
     from gen.sweep.slurm import resources_of, submit_study
 
     resources = resources_of(study.config, options.profile, options.overrides)
-    submit_study(study, data=options.data, resources=resources, words=_words(options))
+    words = _words(options)
+    submission = submit_study(study, data=options.data, resources=resources, words=words)
+    if submission is None and all(run.done for run in study.runs):
+        _report(study, options)
 
 
 def _report(study: Study, options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ class Column(NamedTuple, Generic[Row]):
     """A column of a table of `Row`s.
 
     Attributes:
-        rank: the higher, the earlier it is given up where a terminal is narrow; 0: never.
+        rank: the higher, the less it matters where a terminal is narrow; 0: it is always shown.
         is_text: whether it is aligned to the left.
     """
 
@@ -40,19 +40,15 @@ def filled(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> list[Column[R
 def fitting(
     columns: Sequence[Column[Row]], rows: Sequence[Row], width: int
 ) -> tuple[list[Column[Row]], list[str]]:
-    """The columns that fit a width, and the titles of those that were given up for it."""
-    widths = {
-        column.title: max(len(column.title), *(len(column.cell(row)) for row in rows))
-        for column in columns
-    }
-    kept, given_up = list(columns), []
-    while sum(widths[c.title] + GAP for c in kept) - GAP > width:
-        worst = max(kept, key=lambda column: column.rank)
-        if not worst.rank:  # what is never given up is folded
-            break
-        kept.remove(worst)
-        given_up.append(worst.title)
-    return kept, given_up
+    """The columns that fit a width, and the titles of the others; what has rank 0 always fits."""
+    kept, used = [], -GAP
+    for column in sorted(columns, key=lambda column: column.rank):
+        needed = GAP + max(len(column.title), *(len(column.cell(row)) for row in rows))
+        if not column.rank or used + needed <= width:
+            kept.append(column)
+            used += needed
+    in_order = [column for column in columns if column in kept]
+    return in_order, [column.title for column in columns if column not in kept]
 
 
 def table(

@@ -33,7 +33,7 @@ from gen.sweep.work import units
 from splits.errors import UserError
 
 if TYPE_CHECKING:
-    from gen.sweep.measured import Measured
+    from gen.training.measured import Measured
 
 STATE_WEIGHTS = 3
 """sizes of the weights that a training state has: they, and two moments of AdamW"""
@@ -123,7 +123,7 @@ def _of_the_study(study: Study, arm: str, standing: Mapping[str, Standing]) -> _
     records = finished_records(study, standing).get(arm)
     if not records:
         return None
-    count = f"{len(records)} run{'s' * (len(records) > 1)} of it in this study"
+    count = f"{len(records)} trained run{'s' * (len(records) > 1)} of this study"
     done = [
         folder_bytes(run.folder)
         for run in study.runs

@@ -66,8 +66,7 @@ def run_sweep(
     seats = [Seat(slot, command, logs / f"slot-{slot.number}.log") for slot in planned]
     with announced(study.folder, [run.name for run in left]), _Shown(study) as shown:
         _Sweep(study, seats, shown.tell).until_all_is_done(shown.renew)
-    given_up = [seat for seat in seats if seat.deaths]
-    complain(study, [line for seat in given_up for line in _of_given_up(seat)])
+    complain(study, [line for seat in seats if seat.deaths for line in _of_given_up(seat)])
 
 
 def slot_command(arguments: Sequence[str]) -> list[str]:
@@ -127,6 +126,9 @@ class _Sweep:
             self._room.wait_for(seat)
         else:
             seat.died(attempts_begun(run.folder for run in self._study.runs), now)
+            follows = "no other follows" if seat.is_over else "another one follows"
+            last = "".join(f" ({line})" for line in seat.last_words()[-1:])
+            self._tell(f"{seat.name}: its worker ended with code {code}{last}; {follows}")
 
     def _start(self, seat: Seat) -> None:
         try:
@@ -190,7 +192,7 @@ class _Room:
 
     def _reason(self, seat: Seat) -> str:
         if has_room(self._study.folder):  # it was asked to end, or needs more than is there
-            return " ".join([f"{seat.log.stem} stopped, and goes on:", *seat.last_words()[-1:]])
+            return " ".join([f"{seat.name} stopped, and goes on:", *seat.last_words()[-1:]])
         return f"the disk of {self._study.folder} is full: waiting until there is room"
 
 

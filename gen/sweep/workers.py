@@ -45,6 +45,11 @@ class Seat:
         self._log_start = self._begun = 0
 
     @property
+    def name(self) -> str:
+        """As its log has it."""
+        return self.log.stem
+
+    @property
     def is_taken(self) -> bool:
         """Whether there is a worker, alive or not yet missed."""
         return self._worker is not None

@@ -124,5 +124,5 @@ def test_a_missing_run_has_a_page_that_says_so(rich_study, tmp_path):
     results = load_results(rich_study.plan, rich_study.folder)
     write_evaluation_pages(results, tmp_path, (), ())
     page = (tmp_path / "cg_low_diversity.clipart.html").read_text()
-    assert f"{folder.name}: missing." in page
+    assert f"{folder.name}: new." in page
     assert page.count('<td class="missing">missing</td>') == 12 * 3

@@ -103,11 +103,11 @@ def test_not_planned_is_not_missing(studies):
 
 
 def test_differences_are_paired_and_corrected_over_all_arms(source, tmp_path):
-    third = write_arms(tmp_path / "planted", ARMS | {"another": {"settings": ("natural_only",)}})
+    third = write_arms(tmp_path / "planted", ARMS | {"another": {"settings": TWO}})
     table = arm_differences(load(third)).filter(split="test")
     assert table["arm"].unique(maintain_order=True).to_list() == ["sigmoid", "another"]
     rows = {(row["arm"], row["test_domain"], row["setting"]): row for row in table.rows(named=True)}
-    assert len(rows) == 2 * (5 + 1)
+    assert len(rows) == 2 * (5 + 2)
     better = rows["sigmoid", "quickdraw", "cg_high_diversity"]
     assert (better["value_baseline"], better["value_arm"]) == pytest.approx((0.5, 0.7))
     assert better["difference"] == pytest.approx(0.2)

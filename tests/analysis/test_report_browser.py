@@ -3,15 +3,17 @@
 import contextlib
 
 import pytest
-from planting import COMMAND, EVERYTHING, MANY_RUNS, write_study
+from planting import COMMAND, EVERYTHING, MANY_RUNS, write_arms, write_study
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from analysis.report.arms_page import write_arms_page
 from analysis.report.page import write_report
 from analysis.report.rendering import HERE
 from analysis.report.study import load_results
+from analysis.report.study_comparison import ComparedStudy
 
 pytestmark = pytest.mark.browser
 
@@ -161,6 +163,22 @@ def test_the_page_of_a_setting_opens_and_fits(rich_report, tmp_path):
         driver.get((rich_report / "splits" / "cg_high_diversity.clipart.html").as_uri())
         assert_sound(driver)
         assert len(driver.find_elements(By.TAG_NAME, "table")) == 4
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_over_several_arms_opens_and_fits(width, drawn_figures, tmp_path):
+    asked = {"settings": ("natural_only", "cg_high_diversity")}
+    studies = write_arms(tmp_path / "planted", {"infonce": asked, "sigmoid": asked})
+    arms = [
+        ComparedStudy(load_results(study.plan, study.folder), {"study": {"of": study.plan.arm}})
+        for study in studies
+    ]
+    page = write_arms_page(arms, tmp_path / "report", COMMAND)
+    with browser(tmp_path / "profile", width) as driver:
+        driver.get(page.as_uri())
+        assert_sound(driver)
+        figures = driver.find_elements(By.CSS_SELECTOR, "figure svg")
+        assert [figure.size["height"] > 150 for figure in figures] == [True, True]
 
 
 def test_without_script_everything_is_there_and_heads_are_words(rich_report, tmp_path):

@@ -22,6 +22,7 @@ import pytest
 from workplace import ONE_THREAD, Workplace
 
 from gen.sweep.attempts import Outcome, read_attempts
+from splits.errors import TEMPORARY
 
 KILLS = int(os.environ.get("KILLS", "6"))
 STUDY = """
@@ -63,10 +64,10 @@ class Chaos:
 
     def befall(self, number: int) -> None:
         """Kill a sweep or a worker, after a while; the third time the disk is full instead."""
-        time.sleep(self._rng.uniform(3, 15))
+        self._wait_for_writes(self._rng.randrange(60))
         if number == 2:
             (self.troubles / "full").touch()
-            time.sleep(8)
+            time.sleep(10)
             (self.troubles / "full").unlink()
         elif number % 2:
             for worker in self._rng.sample(workers := list(self._workers()), min(1, len(workers))):
@@ -78,10 +79,23 @@ class Chaos:
             self._sweeps[which].communicate()
             self._sweeps[which] = self._start()
 
-    def end(self) -> list[tuple[int, str]]:
+    def end(self) -> Iterator[tuple[int, str]]:
         """Wait for both sweeps; their exit codes and what they told."""
-        told = [sweep.communicate(timeout=900)[1] for sweep in self._sweeps]
-        return [(sweep.returncode, text) for sweep, text in zip(self._sweeps, told, strict=True)]
+        for sweep in self._sweeps:
+            told = sweep.communicate(timeout=1200)[1]
+            if sweep.returncode == TEMPORARY:  # it began on a full disk: the same command goes on
+                sweep = self._start()
+                told = sweep.communicate(timeout=1200)[1]
+            yield sweep.returncode, told
+
+    def _wait_for_writes(self, number: int) -> None:
+        """Wait until so many files more are written in runs' folders, or all is over."""
+        path = self.troubles / "writes"
+        end = len(path.read_bytes().splitlines()) + number if path.exists() else number
+        while any(sweep.poll() is None for sweep in self._sweeps):
+            if path.exists() and len(path.read_bytes().splitlines()) >= end:
+                return
+            time.sleep(0.02)
 
     def processes(self) -> Iterator[tuple[int, bytes]]:
         """Processes that live in the folder, with their command lines."""

@@ -14,7 +14,7 @@ from workplace import Workplace
 
 from gen.cli import main
 from gen.config import load_config
-from gen.sweep.measured import Measured
+from gen.training.measured import Measured
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 HELD_OUT = load_config("held_out", "kempf2025").classes
@@ -107,7 +107,7 @@ def test_the_dry_run_lists_the_78_published_runs_with_counts_and_hashes(
     imported: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = Measured(100.0, 10**6, "measured on no step")
-    monkeypatch.setattr("gen.sweep.measured.measure_here", lambda *_, **__: steps)
+    monkeypatch.setattr("gen.training.measured.measure_here", lambda *_, **__: steps)
     listed = imported.clipgen("sweep", "domainnet", "--dry-run")
     rows = re.findall(r"^new +([\d,]+)  ([0-9a-f]{12})  .+ (\S+)$", listed, re.MULTILINE)
     assert len(rows) == 78

@@ -68,6 +68,8 @@ def plan(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory)
 def undisturbed(cluster: Cluster, plan: Plan) -> Swept:
     """A study that was swept from its submission to its report while nothing happened."""
     swept = plan("undisturbed", ["natural_only", "leave_out_domain"])
-    swept.submit()
+    code, printed = swept.clipgen("sweep", "--executor", "slurm")
+    assert code == 0, printed
+    assert "submitted to Slurm: " in printed
     wait_for(lambda: not cluster.jobs(), 240, f"the end of {swept}")
     return swept

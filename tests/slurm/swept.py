@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
-from contextlib import chdir
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -12,6 +13,7 @@ from unittest.mock import patch
 from cluster import Cluster, wait_for
 from omegaconf import OmegaConf
 
+from gen.cli import main
 from gen.sweep.attempts import Attempt, Outcome, read_attempts
 from gen.sweep.slurm import Submission, resources_of, submit_study
 from gen.sweep.study import Study, load_study, save_study
@@ -32,11 +34,13 @@ class Swept:
 
     Attributes:
         study: as it was planned.
+        path: of its file.
         cluster: on which it is swept.
         data: folder of all datasets.
     """
 
     study: Study
+    path: Path
     cluster: Cluster
     data: Path
 
@@ -45,6 +49,18 @@ class Swept:
         given = replace(resources_of(self.study.config, None), **resources)
         with patch.dict(os.environ, self.cluster.environment), chdir(self.study.folder.parent):
             return submit_study(self.study, data=self.data, resources=given, words=["STUDY"])
+
+    def clipgen(self, verb: str, *words: str) -> tuple[int, str]:
+        """Run a command on it; its exit code, and what it printed."""
+        folders = ("--data", str(self.data), "--runs", str(self.study.folder.parent))
+        printed = io.StringIO()
+        with (
+            patch.dict(os.environ, self.cluster.environment),
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+        ):
+            code = main([verb, str(self.path), *folders, *words])
+        return code, printed.getvalue()
 
     @property
     def folder(self) -> Path:
@@ -83,7 +99,7 @@ def planned(
     OmegaConf.save(OmegaConf.create(content), path)
     study = load_study(str(path), [], data=data, runs=folder / "runs")
     save_study(study)
-    return Swept(study, cluster, data)
+    return Swept(study, path, cluster, data)
 
 
 def weights(swept: Swept) -> dict[str, bytes]:

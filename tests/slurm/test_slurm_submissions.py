@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from gen.sweep import slurm
 from gen.sweep.attempts import Outcome, read_attempts
 from gen.sweep.queue import queued
 from gen.sweep.states import State, standings
-from splits.errors import UserError
 
 pytestmark = pytest.mark.slurm
 
@@ -23,8 +23,11 @@ def test_all_runs_are_done_once_and_the_report_is_written(undisturbed: Swept) ->
         assert outcomes(read_attempts(run.folder)) == [Outcome.done]
         assert read_attempts(run.folder)[0].job
     assert (undisturbed.study.folder / "report" / "index.html").is_file()
-    assert undisturbed.submit() is None
     assert queued(undisturbed.study.folder) == {}
+    code, printed = undisturbed.clipgen("sweep", "--executor", "slurm")
+    assert code == 0
+    assert "nothing to submit: 2 done" in printed
+    assert "report: nothing that it is made of has changed" in printed
 
 
 def test_many_runs_go_in_several_arrays_and_a_few_at_a_time(cluster: Cluster, plan: Plan) -> None:
@@ -62,6 +65,10 @@ def test_what_is_queued_is_not_submitted_again_unless_it_was_cancelled(
     assert cluster.jobs() == before
     (job,) = first.jobs
     cluster.ask("scancel", f"{job}_0")
+    wait_for(lambda: f"{job}_0" not in cluster.jobs(), 30, "the end of the job")
+    _, printed = swept.clipgen("status", "--json")
+    states = [run["state"] for run in json.loads(printed)["runs"]]
+    assert sorted(states) == ["new", "queued"]
     second = swept.submit()
     assert second is not None
     assert list(second.jobs.values()) == [1]
@@ -90,6 +97,9 @@ def test_a_job_refuses_other_code_and_other_configurations(
 
 def test_what_slurm_refuses_is_told_in_its_words(plan: Plan) -> None:
     swept = plan("refused")
-    with pytest.raises(UserError, match=r"Slurm refuses the jobs.*invalid partition"):
-        swept.submit(partition="nowhere")
+    words = ("--executor", "slurm", "resources.partition=nowhere")
+    code, printed = swept.clipgen("sweep", *words)
+    assert code == 2
+    assert "Slurm refuses the jobs: " in printed
+    assert "invalid partition specified: nowhere" in printed
     assert queued(swept.study.folder) == {}

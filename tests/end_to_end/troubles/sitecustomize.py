@@ -1,7 +1,8 @@
 """Troubles for the processes of a test, which Python imports at their start: from outside.
 
-In the folder TROUBLES, while a file `full` is there, every disk is full, and the run that the file
-`unlucky` names cannot be trained. `writes` gets a line per file that is written in a run's folder.
+The folder TROUBLES stands beside `runs`, which it spoils: while a file `full` is there, the disk is
+full, and the run that the file `unlucky` names cannot be trained. `writes` gets a line per file
+that is written in a run's folder.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from pathlib import Path
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 TROUBLES = Path(os.environ["TROUBLES"])
+RUNS = f"{TROUBLES.parent}/runs/"
 
 
 def trouble(event: str, arguments: tuple) -> None:
     """Note or forbid what Python is about to do (an audit hook)."""
     if event == "open":
         path, _, flags = arguments
-        if isinstance(path, str) and flags & WRITING and "/runs/" in path:
+        if isinstance(path, str) and flags & WRITING and path.startswith(("runs/", RUNS)):
             write(path)
-    elif event == "os.rename" and "/runs/" in os.fspath(arguments[1]):
+    elif event == "os.rename" and os.path.abspath(arguments[1]).startswith(RUNS):
         fail_if_full(os.fspath(arguments[1]))
 
 

@@ -46,7 +46,7 @@ def test_finished_runs_of_the_arm_are_asked_first(study):
     found = costs(study, done, new)
     assert found.runs[new.name].left == Left(25.0)
     assert found.runs[new.name].bytes == folder_bytes(done.folder)
-    assert (found.sources, found.seconds) == ({"": "1 run of it in this study"}, 25.0)
+    assert (found.sources, found.seconds) == ({"": "1 trained run of this study"}, 25.0)
 
 
 def test_nothing_is_left_of_a_done_run(study):

@@ -111,12 +111,17 @@ def test_a_worker_that_dies_at_work_is_replaced(study):
     assert len(starts(study)) == 6
 
 
-def test_workers_that_die_before_they_begin_a_run_end_the_sweep_with_their_last_words(study):
+def test_workers_that_die_before_they_begin_a_run_end_the_sweep_with_their_last_words(
+    study, capsys
+):
     with pytest.raises(UserError, match="last words") as caught:
         sweep(study, "1")
     assert len(starts(study)) == workers.MOST_DEATHS
     assert "2 of 2 runs are not finished" in str(caught.value)
     assert "slot-0.log: its workers died before they began a run" in str(caught.value)
+    told = [line for line in capsys.readouterr().err.splitlines() if "its worker ended" in line]
+    another = "slot-0: its worker ended with code 1 (last words); another one follows"
+    assert told == [another, another, another.replace("another one follows", "no other follows")]
 
 
 def test_a_worker_that_begins_a_run_clears_its_seat_of_earlier_deaths(study):

@@ -1,4 +1,4 @@
-"""What a dry run prints: every run, what is left, where the estimates come from, what is missing."""
+"""What a dry run prints: runs, what is left of them, sources of the estimates, what is missing."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from socket import gethostname
 
 import pytest
-from planted_runs import begin, beat, finish, held, log, planned, study_of, train
+from planted_runs import beat, begin, finish, held, log, planned, study_of, train
 
 from gen.runs import update_record
 from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet

@@ -53,6 +53,24 @@ def test_a_reduced_form_has_as_many_runs_as_its_header_says(study, overrides, ru
     assert planned.name != study  # another study gets a folder of its own
 
 
+def test_other_classes_of_the_exposure_study_are_quickdraws_and_the_photographs_alone(
+    data, tmp_path
+):
+    planned = load_study("exposure", [], data=data, runs=tmp_path)
+    name = "leave_out_domain-and_other_classes"
+    mixtures = [m for m in planned.mixtures.values() if m.setting.name == name]
+    assert len(mixtures) == 2  # one for each draw
+    for mixture in mixtures:
+        shown = {
+            domain: {label for label, n in zip(planned.dataset.classes, row, strict=True) if n}
+            for domain, row in zip(planned.dataset.domains, mixture.realised, strict=True)
+        }
+        others = shown.pop("quickdraw")
+        assert len(others) == 15
+        assert not others & set(mixture.held_out)
+        assert [domain for domain, labels in shown.items() if others & labels] == ["real"]
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_header_tells_the_cost(study):
     assert "# Cost: " in header(study)
