@@ -34,7 +34,7 @@ test: $(READY) ## the default tests: no network, minutes
 
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: test-dist
 test-dist: $(READY) ## the tests in several processes that train one model
@@ -61,7 +61,7 @@ $(REFEREE): $(READY) tests/referee/requirements.txt tests/referee/environment.py
 	$(BIN)/python tests/referee/environment.py .venv-referee
 
 .PHONY: test-all
-test-all: test test-slow test-dist test-gpu test-browser ## all tests that this machine can run
+test-all: test test-slow test-dist test-slurm test-gpu test-browser ## all tests that this machine can run
 
 .PHONY: lint
 lint: $(READY) ## format, lint and type check

@@ -16,7 +16,8 @@ from gen.sweep.study import Study, arm_study, mixture_name
 def plans_of(study: Study) -> dict[str, StudyPlan]:
     """The plan of every arm of a study, by the arm's label; of a study with one arm, its own."""
     if len(study.arms) == 1:
-        return {study.arms[0].label: plan_of(study)}
+        label = study.arms[0].label
+        return {label: plan_of(arm_study(study, label))}
     every = frozenset(run.name for run in study.runs)
     plans = {}
     for arm in study.arms:

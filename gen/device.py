@@ -22,6 +22,11 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_for(gpus: int) -> torch.device:
+    """The device of a process that gets so many GPUs, where there is any."""
+    return pick_device() if gpus else torch.device("cpu")
+
+
 def describe_device(device: torch.device) -> str:
     """Name of the device for people."""
     if device.type == "cuda":

@@ -7,6 +7,7 @@ paths, device or logging.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -32,7 +33,7 @@ from gen.schema import (
     TrainingConfig,
 )
 from splits.errors import UserError
-from splits.files import write_json, write_text
+from splits.files import text_of, write_json, write_text
 from splits.mixture import Mixture
 
 SCHEMA_VERSION = 1
@@ -42,10 +43,16 @@ NOT_IDENTITY = (
     *("log_every", "checkpoint_every", "milestones", "loggers"),
 )
 """keys of the training's configuration that do not decide weights"""
+ATTEMPTS = "attempts.jsonl"
+"""in a run's folder: every start of work on it (`gen.sweep.attempts`)"""
+STAGES = {"checkpoint": "train", "evaluated": "evaluate", "analyzed": "analyze"}
+"""keys of run.json that tell that a stage is finished, and which"""
 PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
 LOOK_SECONDS = 1.0
 """how long a run's lock is waited for: a look at it (`lock_is_held`) holds it for a moment"""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""error numbers of file systems that know no locks"""
 
 
 class Target(NamedTuple):
@@ -179,15 +186,19 @@ class Run:
             return True
         return self.final_weights.is_file() and (self.twin is None or self._agrees_with(self.twin))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is all that a run needs which takes over its weights."""
+        return self.trained and bool(checkpoint_of(self.folder))
+
     def _agrees_with(self, twin: Run) -> bool:
         """Whether its final weights are known, and the twin has none or the same."""
-        ours = _checkpoint_of(self.folder)
-        return bool(ours) and _checkpoint_of(twin.folder) in ("", ours)
+        ours = recorded(self.folder, "checkpoint")
+        return bool(ours) and recorded(twin.folder, "checkpoint") in ("", ours)
 
     @property
     def done(self) -> bool:
-        marker = self.folder / "DONE"
-        marked = marker.is_file() and marker.read_text() == self.results_key
+        marked = text_of(self.folder / "DONE") == self.results_key
         return marked and self.trained and self.evaluated and self.analyzed
 
     @property
@@ -205,21 +216,7 @@ class Run:
         return self._holds(tables, "analyzed", self.analyses_key)
 
     def _holds(self, tables: list[Path], stage: str, key: str) -> bool:
-        if not all(table.is_file() for table in tables):
-            return False
-        try:
-            return bool(read_record(self.folder).get(stage) == key)
-        except UserError:  # damaged
-            return False
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether its run.json cannot be read, without which nothing else counts."""
-        try:
-            read_record(self.folder)
-        except UserError:
-            return True
-        return False
+        return all(table.is_file() for table in tables) and recorded(self.folder, stage) == key
 
     @property
     def final_weights(self) -> Path:
@@ -240,6 +237,11 @@ def run_name(
     parts += [f"d{draw}" for draw in draws if draw and len(draws) == 1]
     parts += [arm] if arm else []
     return "-".join([*parts, f"s{seed}", sha256_of(identity)[:12]])
+
+
+def cell_of(name: str) -> str:
+    """A run's name without the hash: equal of runs that are planned in place of each other."""
+    return name.rpartition("-")[0]
 
 
 def identity(
@@ -288,22 +290,28 @@ def claim(run: Run) -> Iterator[bool]:
     """Hold a run while working on it; yields False where another process holds it.
 
     The lock is the operating system's (flock): it goes with its owner, even after `kill -9`.
+
+    Raises:
+        UserError: the file system knows no locks.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    check_locks(run.folder / "lock")
     lock = FileLock(run.folder / "lock")
     try:
-        lock.acquire(timeout=LOOK_SECONDS)
+        held = lock.acquire(timeout=LOOK_SECONDS)
     except Timeout:
         yield False
         return
-    try:
+    with held:
         yield True
-    finally:
-        lock.release()
 
 
 def lock_is_held(path: Path) -> bool:
-    """Whether a process holds the lock at `path`; looks do not hinder each other."""
+    """Whether a process holds the lock at `path`; looks do not hinder each other.
+
+    Raises:
+        UserError: the file system knows no locks.
+    """
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -312,22 +320,49 @@ def lock_is_held(path: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"files cannot be locked: {error.strerror}",
+            expected="a file system with `flock`, at least among the processes of a machine",
+            where=str(path.parent),
+            fix="mount it with locks (of Lustre: `-o flock`), or choose another place with --runs",
+        ) from None
     finally:
         os.close(file)
     return False
 
 
+def check_locks(path: Path) -> None:
+    """Refuse a place without locks, where filelock would make do with a file that outlives a kill.
+
+    Args:
+        path: of a lock; it is made.
+
+    Raises:
+        UserError: the file system knows no locks.
+    """
+    path.touch()
+    lock_is_held(path)
+
+
 def void_results(run: Run, *stages: str) -> None:
     """Before a run's weights or tables change: what DONE and run.json vouch for counts no more.
+
+    The seconds of a stage that was finished go with it: they were spent on what is gone.
 
     Args:
         run: whose.
         stages: keys of run.json that are emptied: `evaluated`, `analyzed`, `checkpoint`.
     """
     (run.folder / "DONE").unlink(missing_ok=True)
-    known = [stage for stage in stages if stage in read_record(run.folder)]
+    record = read_record(run.folder)
+    known = [stage for stage in stages if stage in record]
     if known:  # where nothing is known, no record is begun
-        update_record(run.folder, **dict.fromkeys(known, ""))
+        over = {STAGES.get(stage) for stage in known if record[stage]}
+        spent = {k: v for k, v in record.get("seconds", {}).items() if k not in over}
+        update_record(run.folder, **dict.fromkeys(known, ""), seconds=spent)
 
 
 def mark_done(run: Run) -> None:
@@ -340,17 +375,19 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Content of a run's run.json; empty where there is none yet."""
     path = folder / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except ValueError:
         raise UserError(
             f"{path} is damaged", fix=f"delete {folder}; the next sweep does the run again"
         ) from None
 
 
-def _checkpoint_of(folder: Path) -> str:
-    """Hash of a run's final weights; empty where none is known."""
+def recorded(folder: Path, key: str) -> str:
+    """Text of a key of a run's run.json; empty where there is none, or nobody can read it."""
     try:
-        return str(read_record(folder).get("checkpoint", ""))
+        return str(read_record(folder).get(key, ""))
     except UserError:  # damaged
         return ""
 

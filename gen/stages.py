@@ -30,7 +30,7 @@ from gen.training.loop import train
 from gen.training.metrics_log import read_metrics
 from gen.training.prepare import prepare
 from gen.training.schedule import total_samples
-from gen.twins import has_weights, take_over, untrained
+from gen.twins import take_over, untrained
 from splits.files import replacing
 
 
@@ -74,7 +74,7 @@ def _take_over(run: Run, twin: Run, ranks: Ranks) -> None:
     """Have the weights of the twin; all processes fail where there are none."""
     if any_rank(ranks.is_first and run.trained):
         return
-    if any_rank(ranks.is_first and not has_weights(twin)):
+    if any_rank(ranks.is_first and not twin.has_weights):
         raise untrained(run, twin)
     if ranks.is_first:
         take_over(run, twin)

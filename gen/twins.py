@@ -20,11 +20,6 @@ OWN = (
 """keys of run.json that say nothing of the training, or nothing that a taker-over shares"""
 
 
-def has_weights(twin: Run) -> bool:
-    """Whether there is all that its taker-over needs."""
-    return twin.trained and bool(read_record(twin.folder).get("checkpoint"))
-
-
 def untrained(run: Run, twin: Run) -> UserError:
     """Build (not raise) the error for a twin whose weights are not there yet."""
     return UserError(

@@ -53,6 +53,23 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def text_of(path: Path) -> str | None:
+    """Text of a file that another process may delete at any moment; None where there is none.
+
+    One that cannot be read counts as none.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def first_line(path: Path) -> str:
+    """First line with a word in it, if there is such a file."""
+    lines = (text_of(path) or "").strip().splitlines()
+    return lines[0] if lines else ""
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` to `path` as a whole, as JSON that is pleasant to read and to compare."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -11,10 +11,12 @@ from typing import Any
 from analysis.report.states import strangers
 from analysis.report.study import StudyPlan
 from analysis.report.study_files import REMEDIES
-from gen.runs import sha256_of
+from gen.runs import ATTEMPTS, sha256_of
 from splits.files import write_json
 
 NAME = "made_of.json"
+PAGES = "splits"
+"""folder of the pages of mixtures, which reports link, in the study's folder"""
 SMALL_FILES = ("DONE", "FAILED", "run.json", "config.yaml")
 """files of a run's folder whose content counts; of its tables the size does"""
 
@@ -48,6 +50,7 @@ def _traces(folder: Path) -> Iterator[str]:
     for name in REMEDIES:
         path = folder / name
         yield str(path.stat().st_size) if path.is_file() else ""
+    yield str((folder / ATTEMPTS).is_file())
 
 
 def _content(path: Path) -> str:
@@ -59,22 +62,31 @@ def _content(path: Path) -> str:
 
 
 def is_fresh(folder: Path, key: str) -> bool:
-    """Whether the report in `folder` is there, and was made of what has this key."""
+    """Whether the report in `folder` is there as a whole, and was made of what has this key."""
     made = _made_of(folder)
-    pages = [folder / arm / "index.html" for arm in ("", *made.get("arms", ()))]
-    return made.get("key") == key and all(page.is_file() for page in pages)
+    files = [folder.parent / name for name in made.get("files", ())]
+    return made.get("key") == key and all(path.is_file() for path in files)
 
 
 def begin_report(folder: Path, arms: Sequence[str]) -> None:
     """Before a report is written: what is there counts no more; reports on former arms go."""
-    for arm in set(_made_of(folder).get("arms", ())) - set(arms):
+    former = [arm for arm in _made_of(folder).get("arms", ()) if arm not in arms]
+    write_json(folder / NAME, {"arms": [*arms, *former]})  # known even if this is broken off
+    for arm in former:
         shutil.rmtree(folder / arm, ignore_errors=True)
-    (folder / NAME).unlink(missing_ok=True)
 
 
 def end_report(folder: Path, key: str, arms: Sequence[str]) -> None:
-    """When a report is written: what it was made of, and which arms have a report of their own."""
-    write_json(folder / NAME, {"key": key, "arms": list(arms)})
+    """When a report is written: what it was made of, which arms have one of their own, its files.
+
+    Files are those in its folder and the pages of mixtures, but comparisons, which a report on one
+    study does not make.
+    """
+    study = folder.parent
+    paths = (path for part in (folder, study / PAGES) for path in part.rglob("*"))
+    files = [p for p in paths if p.is_file() and not p.name.startswith((".", "compare-", NAME))]
+    names = sorted(path.relative_to(study).as_posix() for path in files)
+    write_json(folder / NAME, {"key": key, "arms": list(arms), "files": names})
 
 
 def _made_of(folder: Path) -> dict[str, Any]:

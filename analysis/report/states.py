@@ -7,7 +7,7 @@ A run is `done`, `stale` (it has results, of another configuration, other weight
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from omegaconf import OmegaConf
 
-from gen.runs import lock_is_held, sha256_of
+from analysis.report.study_files import read_record
+from gen.runs import ATTEMPTS, cell_of, lock_is_held, sha256_of
+from splits.files import first_line
 
 if TYPE_CHECKING:
     from analysis.report.study import PlannedRun, StudyPlan
@@ -44,6 +46,31 @@ def read_marker(path: Path) -> Marker | None:
         return None
 
 
+def run_states(
+    plan: StudyPlan,
+    folder: Path,
+    records: Mapping[str, dict[str, Any]],
+    markers: Mapping[str, Marker | None],
+    others: Collection[str],
+) -> dict[str, tuple[str, str]]:
+    """State of every run and the reason for it, as far as small files tell.
+
+    Args:
+        plan: of the study.
+        folder: of the study.
+        records: run.json by run, of those that have a readable one.
+        markers: DONE by run.
+        others: folders of runs that are not planned.
+    """
+    former = {cell_of(name): name for name in others}
+    return {
+        name: run_state(
+            run, folder / name, records.get(name, {}), markers[name], former.get(cell_of(name), "")
+        )
+        for name, run in ((run.name, run) for run in plan.runs)
+    }
+
+
 def run_state(
     run: PlannedRun, folder: Path, record: dict[str, Any], marker: Marker | None, former: str = ""
 ) -> tuple[str, str]:
@@ -65,8 +92,8 @@ def run_state(
     if _is_held(folder):
         return "running", ""
     if (folder / "FAILED").is_file():
-        return "failed", _first_line(folder / "FAILED")
-    if (folder / "run.json").is_file():
+        return "failed", first_line(folder / "FAILED")[:LETTERS]
+    if (folder / "run.json").is_file() or (folder / ATTEMPTS).is_file():
         return "interrupted", ""
     if former:
         return "stale", f"not begun; its configuration or mixture was another one: {former}"
@@ -87,9 +114,18 @@ def _mismatch(run: PlannedRun, folder: Path, record: dict[str, Any]) -> str:
     mixture = record.get("mixture_sha256")
     if run.mixture_sha256 and mixture is not None and mixture != run.mixture_sha256:
         return "trained on another mixture than the study's"
+    if run.twin and _has_former_weights(run, folder, record):
+        return f"{run.twin}, whose weights it has, was trained anew"
     if not run.is_pretrained and (folder / "config.yaml").is_file():
         return _other_config(run, folder / "config.yaml")
     return ""
+
+
+def _has_former_weights(run: PlannedRun, folder: Path, record: dict[str, Any]) -> bool:
+    """Whether a run took over weights of its twin that this one has no more."""
+    ours = record.get("checkpoint")
+    theirs = (read_record(folder.with_name(run.twin) / "run.json", []) or {}).get("checkpoint")
+    return bool(ours and theirs and ours != theirs)
 
 
 def _other_config(run: PlannedRun, path: Path) -> str:
@@ -101,15 +137,6 @@ def _other_config(run: PlannedRun, path: Path) -> str:
     if not sha256_of(content).startswith(run.name.rpartition("-")[2]):
         return "its config.yaml is that of another run"
     return ""
-
-
-def _first_line(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # gone: the run begins anew
-        return ""
-    lines = text.strip().splitlines()
-    return lines[0][:LETTERS] if lines else ""
 
 
 def mixed_tables(
@@ -172,11 +199,6 @@ def _disagreeing_cells(rates: pl.DataFrame, cells: pl.DataFrame) -> Collection[s
     both = cells.join(rates, on=["run", "split", "domain", "class_name"])
     differ = (pl.col("right") != pl.col("correct")) | (pl.col("count") != pl.col("n"))
     return both.filter(differ)["run"].unique(maintain_order=True).to_list()
-
-
-def cell_of(run: str) -> str:
-    """A run's name without the hash at its end: equal of runs planned in place of each other."""
-    return run.rpartition("-")[0]
 
 
 def strangers(plan: StudyPlan, folder: Path) -> tuple[str, ...]:

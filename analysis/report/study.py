@@ -13,10 +13,9 @@ import polars as pl
 
 from analysis.report.states import (
     Marker,
-    cell_of,
     mixed_tables,
     read_marker,
-    run_state,
+    run_states,
     strangers,
 )
 from analysis.report.study_files import (
@@ -265,13 +264,7 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
     markers = {run.name: read_marker(folder / run.name / "DONE") for run in plan.runs}
     records = _read_records(folder, markers, problems)
     others = strangers(plan, folder)
-    former = {cell_of(name): name for name in others}
-    states = {
-        name: run_state(
-            run, folder / name, records.get(name, {}), markers[name], former.get(cell_of(name), "")
-        )
-        for name, run in ((run.name, run) for run in plan.runs)
-    }
+    states = run_states(plan, folder, records, markers, others)
     done = [run for run in plan.runs if states[run.name][0] == "done"]
     tables = _read_tables(plan, folder, done, every_class, problems)
     headlines = headline_rows(plan, tables["evaluation"])
@@ -282,19 +275,13 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
         whole = ~pl.col("run").is_in(list(mixed))
         tables = {name: table.filter(whole) for name, table in tables.items()}
     counted = {name: r for name, r in records.items() if states[name][0] != "stale"}
-    wanted = {
-        name: (run.mixture_sha256, target.test_domain)
-        for run in plan.runs
-        for target, name in run.mixtures.items()
-        if name
-    }
     logged = _named(_logged(plan, folder, states))
     return StudyResults(
         plan=plan,
         runs=_run_table(plan, states),
         **tables,
         metrics=collect(folder, logged, "metrics.jsonl", METRICS, read_lines, problems),
-        mixtures=read_manifests(folder / "mixtures", wanted, problems),
+        mixtures=read_manifests(folder / "mixtures", _wanted_mixtures(plan), problems),
         records=counted,
         problems=tuple(problems),
         strangers=others,
@@ -302,6 +289,16 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
             {run.name: markers[run.name] for run in done if run.name not in mixed}, records
         ),
     )
+
+
+def _wanted_mixtures(plan: StudyPlan) -> dict[str, tuple[str, str]]:
+    """Hash and test domain by name of the mixture's folder."""
+    return {
+        name: (run.mixture_sha256, target.test_domain)
+        for run in plan.runs
+        for target, name in run.mixtures.items()
+        if name
+    }
 
 
 def _read_records(

@@ -197,7 +197,7 @@ def state_lines(runs: pl.DataFrame) -> list[str]:
         for state in STATES
         if state in ALWAYS_COUNTED or (states == state).any()
     ]
-    lines = [f"{len(states)} runs expected: {', '.join(counts)}."]
+    lines = [f"{len(states)} run{'s' * (len(states) != 1)} expected: {', '.join(counts)}."]
     for state in STATES:
         for run, reason in runs.filter(state=state).select("run", "reason").rows():
             lines.append(f"{state}: {run}" + (f" ({reason})" if reason else ""))

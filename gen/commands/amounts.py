@@ -1,4 +1,4 @@
-"""Times and sizes in words."""
+"""Times, sizes and counts in words."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of a thing: `1 run`, `12 runs`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def size(count: float) -> str:

@@ -5,18 +5,32 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gen.commands.amounts import duration, size
+from gen.commands.amounts import counted, duration, size
 from gen.commands.status_table import reasons, strangers_in_words
 from gen.commands.tables import Column, console, filled, fitting, plain, table
+from splits.errors import UserError
 
 if TYPE_CHECKING:
     from gen.runs import Run
     from gen.sweep.estimates import Costs, Estimate
     from gen.sweep.study import Study
     from gen.training.measured import Measured
+
+
+class Slots(NamedTuple):
+    """Runs at a time.
+
+    Attributes:
+        wanted: by the user; else as many as there is room for.
+        fast: of these, how many the processors are for; more share them, and take as long.
+    """
+
+    wanted: int
+    fast: int
 
 
 class PlannedRun(NamedTuple):
@@ -29,7 +43,7 @@ class PlannedRun(NamedTuple):
 
 def print_plan(
     study: Study,
-    slots: int,
+    slots: int | None = None,
     *,
     here: bool = True,
     measure: Callable[[Run], Measured] | None = None,
@@ -38,7 +52,7 @@ def print_plan(
 
     Args:
         study: planned.
-        slots: runs at a time.
+        slots: runs at a time; None: as many as this machine, or any, has room for.
         here: whether this machine will do the runs; else nothing is known about who does.
         measure: takes some steps of a run's model; None: here and now.
     """
@@ -47,28 +61,33 @@ def print_plan(
     from gen.sweep.states import State, standings
 
     standing, strangers = standings(study)
+    shared = _slots_here(study, slots) if here else Slots(*[slots or len(study.runs)] * 2)
     costs = costs_of(
         study,
         standing,
-        slots,
-        device=_device if here else None,
+        shared.fast,
+        device=partial(_device, study) if here else None,
         processes=_processes(study, here=here),
         measure=measure or _measured_by(study),
     )
     rows = [PlannedRun(r, standing[r.name].state.value, costs.runs[r.name]) for r in study.runs]
     _print_table(rows)
     left = [run for run in study.runs if standing[run.name].state is not State.done]
-    free = _free_bytes(study.folder)
-    missing = [*lacks(study, left, here=here), *_short_disk(costs, free)]
     told = [(s.state.value, s.reason, name) for name, s in standing.items()]
-    for line in [
-        *reasons(told),
-        *_sums(study),
-        *_costs_in_words(costs, len(left), slots, free),
-        *(f"missing: {what}" for what in missing),
-        *strangers_in_words(strangers),
-    ]:
-        print(line)
+    lines = [*reasons(told), *_sums(study), *_costs_in_words(costs, len(left), shared, study)]
+    lines += [f"missing: {what}" for what in lacks(study, left, here=here)]
+    print("\n".join([*lines, *_short_disk(costs, study), *strangers_in_words(strangers)]))
+
+
+def _slots_here(study: Study, wanted: int | None) -> Slots:
+    """The slots that a sweep on this machine would have."""
+    from gen.sweep.slots import slots_here
+
+    try:
+        fitting = len(slots_here(study.config.resources))
+    except UserError:  # a run is to have more GPUs than there are, which is told as missing
+        fitting = 1
+    return Slots(wanted or fitting, min(wanted or fitting, fitting))
 
 
 def _processes(study: Study, *, here: bool) -> int:
@@ -81,18 +100,22 @@ def _processes(study: Study, *, here: bool) -> int:
     return max(1, wanted.gpus) * wanted.nodes
 
 
-def _device() -> str:
-    from gen.device import describe_device, pick_device
+def _device(study: Study) -> str:
+    """The device on which this machine would train."""
+    from gen.device import describe_device, device_for
 
-    return describe_device(pick_device())
+    return describe_device(device_for(study.config.resources.gpus))
 
 
 def _measured_by(study: Study) -> Callable[[Run], Measured]:
     def measure(run: Run) -> Measured:
+        from gen.device import device_for
         from gen.training.measured import measure_here
 
         print(f"measuring a few steps of {run.arm or run.name} …", file=sys.stderr)
-        return measure_here(run, study.dataset, threads=study.config.resources.cpus)
+        resources = study.config.resources
+        device = device_for(resources.gpus)
+        return measure_here(run, study.dataset, threads=resources.cpus, device=device)
 
     return measure
 
@@ -151,9 +174,8 @@ def _sums(study: Study) -> list[str]:
     seen = sorted(set(budgets.values()))
     base = study.base.manifest["samples"] if study.base else 0
     pretrained = len(study.runs) - len(trained)
-    line = (
-        f"{len(trained)} runs of {len({run.mixture.sha256 for run in trained})} different mixtures"
-    )
+    mixtures = len({run.mixture.sha256 for run in trained})
+    line = f"{counted(len(trained), 'run')} of {counted(mixtures, 'different mixture')}"
     if twins:
         line += f", {twins} of which take over the weights of others"
     if len(seen) == 1:
@@ -161,31 +183,34 @@ def _sums(study: Study) -> list[str]:
     if base:
         line += f"; every mixture holds {base:,} samples of {study.config.base} besides"
     if pretrained:
-        line += f"; {pretrained} pretrained models"
+        line += f"; {counted(pretrained, 'pretrained model')}"
     arms = {f"{arm}: {samples:,} samples seen by each run" for arm, samples in budgets.items()}
     return [line, *(sorted(arms) if len(seen) > 1 else [])]
 
 
-def _costs_in_words(costs: Costs, count: int, slots: int, free: int) -> list[str]:
+def _costs_in_words(costs: Costs, count: int, slots: Slots, study: Study) -> list[str]:
     """What is left, and where the numbers come from."""
     if not count:
         return ["nothing is left to do"]
     least = "at least " if costs.is_least else ""
     time = "nobody knows how long they take"
     if costs.seconds is not None and costs.slot_seconds is not None:
-        on = f" on {slots} slots ({duration(costs.slot_seconds)} of one)" if slots > 1 else ""
-        time = f"{least}{duration(costs.seconds)}{on or ' on one slot'}"
-    disk = f"{size(costs.bytes)} of disk, of which {size(free)} are free"
+        on = f"{slots.fast} slots ({duration(costs.slot_seconds)} of one)"
+        time = f"{least}{duration(costs.seconds)} on {on if slots.fast > 1 else 'one slot'}"
+        if slots.wanted > slots.fast:
+            time += f", and no less on the {slots.wanted} that share this machine"
+    disk = f"{size(costs.bytes)} of disk, of which {size(_free_bytes(study.folder))} are free"
     return [
-        f"left: {count} runs, {time}; {disk}",
+        f"left: {counted(count, 'run')}, {time}; {disk}",
         *(f"estimates{' of ' * bool(arm)}{arm}: {how}" for arm, how in costs.sources.items()),
     ]
 
 
-def _short_disk(costs: Costs, free: int) -> list[str]:
+def _short_disk(costs: Costs, study: Study) -> list[str]:
+    free = _free_bytes(study.folder)
     if costs.bytes <= free:
         return []
-    return [f"room on the disk: {size(costs.bytes)} are needed, {size(free)} are free"]
+    return [f"missing: room on the disk: {size(costs.bytes)} are needed, {size(free)} are free"]
 
 
 def _free_bytes(folder: Path) -> int:

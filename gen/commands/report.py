@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -110,7 +111,8 @@ def current_key(study: Study) -> str:
     from gen.provenance import git_state
 
     configs = [resolved(study.config), *(resolved(arm.config) for arm in study.arms)]
-    return report_key(list(_plans(study).values()), study.folder, configs, git_state())
+    code = [version("clipgen"), git_state()]  # outside a clone there is the version only
+    return report_key(list(_plans(study).values()), study.folder, configs, code)
 
 
 def _plans(study: Study) -> dict[str, StudyPlan]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gen.commands.amounts import duration
+from gen.commands.amounts import counted, duration
 from gen.commands.tables import Column, filled, fitting, plain, table
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def screen(now: StudyStatus, size: ConsoleDimensions, *, every_run: bool = False
 def summary(now: StudyStatus) -> str:
     """All runs in one line: how many are in which state, how fast they are, when they will end."""
     counts = [f"{count} {state}" for state, count in now.counts.items() if count]
-    parts = [f"{len(now.runs)} runs: {', '.join(counts)}"]
+    parts = [f"{counted(len(now.runs), 'run')}: {', '.join(counts)}"]
     if now.samples_per_second:
         parts.append(f"{now.samples_per_second:,.0f} samples/s")
     least = "at least " if now.is_least else ""
@@ -149,7 +149,8 @@ def strangers_in_words(names: Sequence[str]) -> list[str]:
     """A line on folders of runs that nobody asks for, if there are any."""
     if not names:
         return []
-    return [f"{len(names)} folders of runs that are not planned (any more): {', '.join(names)}"]
+    of_runs = "folder of a run that is" if len(names) == 1 else "folders of runs that are"
+    return [f"{len(names)} {of_runs} not planned (any more): {', '.join(names)}"]
 
 
 def _below(now: StudyStatus) -> list[str]:
@@ -164,5 +165,5 @@ def _most_urgent(now: StudyStatus, room: int) -> tuple[list[RunStatus], list[str
     urgency = {state: number for number, state in enumerate(now.counts)}
     ranked = sorted(now.runs, key=lambda run: urgency[run.state])
     shown, others = ranked[: max(1, room)], Counter(run.state for run in ranked[max(1, room) :])
-    counted = ", ".join(f"{count} {state}" for state, count in others.items())
-    return shown, [f"… and {sum(others.values())} further runs: {counted}"]
+    told = ", ".join(f"{count} {state}" for state, count in others.items())
+    return shown, [f"… and {sum(others.values())} further runs: {told}"]

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gen.commands.amounts import counted
 from gen.commands.options import (
     Verbs,
     cores,
@@ -105,15 +106,14 @@ def _check(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     from gen.commands.plan import print_plan
-    from gen.sweep.slots import slots_here
     from gen.sweep.slurm import resources_of
 
     study = load(options)
     if options.executor == "slurm":
         wanted = resources_of(study.config, options.profile, options.overrides)
-        print_plan(study, wanted.parallel or len(study.runs), here=False)
+        print_plan(study, wanted.parallel or None, here=False)
     else:
-        print_plan(study, len(slots_here(study.config.resources, options.slots)))
+        print_plan(study, options.slots)
 
 
 def _provide_datasets(options: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def _save_mixtures(study: Study) -> None:
     save(study)
     written = sum(_written(folder / name) != then for name, then in before.items())
     done = f"{written} written" if written else "as planned; nothing to do"
-    print(f"{len(before)} mixtures: {done}", flush=True)
+    print(f"{counted(len(before), 'mixture')}: {done}", flush=True)
 
 
 def _written(mixture: Path) -> int:
@@ -147,7 +147,7 @@ def _run(study: Study, options: argparse.Namespace) -> UserError | None:
     from gen.sweep.local import run_sweep, slot_command
 
     if all(run.done for run in study.runs):
-        print(f"{len(study.runs)} runs: done; nothing to do", flush=True)
+        print(f"{counted(len(study.runs), 'run')}: done; nothing to do", flush=True)
         return None
     retries = RETRIES if options.retries is None else options.retries
     command = slot_command(_words(options))
@@ -155,7 +155,7 @@ def _run(study: Study, options: argparse.Namespace) -> UserError | None:
         run_sweep(study, command, slots=options.slots, retries=retries)
     except UserError as error:
         return error
-    print(f"{len(study.runs)} runs: done", flush=True)
+    print(f"{counted(len(study.runs), 'run')}: done", flush=True)
     return None
 
 

@@ -14,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,15 +70,19 @@ def finish(worker: Worker, run: Run) -> None:
     Raises:
         UserError: it is held by another process, or failed.
     """
-    from gen.sweep.work import forget_failure, reason_of
+    from gen.sweep.attempts import forgive, is_queued_again
+    from gen.sweep.work import reason_of
 
-    if run.twin is not None and not run.twin.trained:
+    if run.twin is not None and not run.twin.has_weights:
         with claimed(run.twin), _log(worker, run.twin):
             train(worker, run.twin)
     followers = [other for other in worker.study.runs if other.twin and other.twin.name == run.name]
     for one in [run, *followers]:
         with claimed(one):
-            forget_failure(one)
+            if not one.done:
+                one.failure.unlink(missing_ok=True)
+            if not one.done and not is_queued_again():
+                forgive(one.folder)  # else one that takes its machine down is begun without end
         while not one.done and not one.failure.is_file():
             if not _work_on(worker, one):
                 raise _held(one)
@@ -128,7 +132,7 @@ def claimed(run: Run) -> Iterator[None]:
         UserError: somebody else holds it.
     """
     from gen.runs import claim
-    from gen.sweep.heartbeat import FRESH, read_heartbeat
+    from gen.sweep.heartbeat import FRESH, beating, read_heartbeat
 
     end = time.monotonic() + FRESH
     while (beat := read_heartbeat(run.folder)) and beat.is_elsewhere:
@@ -138,55 +142,63 @@ def claimed(run: Run) -> Iterator[None]:
     with claim(run) as mine:
         if not mine:
             raise _held(run)
-        yield
+        with beating(run.folder) as alone:
+            if not alone:
+                raise _held(run)
+            yield
 
 
 def train(worker: Worker, run: Run) -> None:
     """Train a run, in all processes."""
+    from gen.sweep.heartbeat import tell_stage
+
+    tell_stage(run.folder, "train")  # before what takes seconds to import
     from gen.stages import train_run
-    from gen.sweep.heartbeat import beating
     from gen.training.distributed import told_by_first
 
     told_by_first(worker.ranks, worker.study.runs.index(run))
-    with beating(run.folder, "train"):
-        train_run(run, worker.study.dataset, worker.study.base, worker.ranks)
+    train_run(run, worker.study.dataset, worker.study.base, worker.ranks)
 
 
 def evaluate(worker: Worker, run: Run) -> None:
     """Evaluate a trained or pretrained model; the latter is described first."""
+    from gen.sweep.heartbeat import tell_stage
+
+    tell_stage(run.folder, "evaluate")
     from gen.models.pretrained import record_pretrained
     from gen.stages import evaluate_run
-    from gen.sweep.heartbeat import beating
 
-    with beating(run.folder, "evaluate"):
-        if run.pretrained is not None:
-            record_pretrained(run)
-        evaluate_run(run, worker.study.dataset)
+    if run.pretrained is not None:
+        record_pretrained(run)
+    evaluate_run(run, worker.study.dataset)
 
 
 def analyze(worker: Worker, run: Run) -> None:
     """Analyse a trained or pretrained model."""
+    from gen.sweep.heartbeat import tell_stage
+
+    tell_stage(run.folder, "analyze")
     from analysis.run import analyze_run
     from gen.runs import update_record, void_results
-    from gen.sweep.heartbeat import beating
 
-    with beating(run.folder, "analyze"):
-        void_results(run, "analyzed")
-        analyze_run(run, worker.study.dataset)
-        update_record(run.folder, analyzed=run.analyses_key)
+    void_results(run, "analyzed")
+    analyze_run(run, worker.study.dataset)
+    update_record(run.folder, analyzed=run.analyses_key)
 
 
 def _work_on(worker: Worker, run: Run) -> bool:
     """Try an open run once; False where somebody else holds it."""
     from gen.runs import claim
+    from gen.sweep.heartbeat import beating
     from gen.sweep.work import give_up, is_open, last_failure, may_be_tried, reason_of
 
-    with claim(run) as mine:
+    with ExitStack() as held:
+        mine = held.enter_context(claim(run)) and held.enter_context(beating(run.folder))
         if not mine or not is_open(run):
             return mine
         if not may_be_tried(run, worker.retries):
             give_up(run, last_failure(run))
-        elif run.twin is not None and not run.twin.trained:
+        elif run.twin is not None and not run.twin.has_weights:
             give_up(run, f"{run.twin.name}, whose weights it has, failed: {reason_of(run.twin)}")
         else:
             with _log(worker, run):
@@ -211,7 +223,8 @@ def _try(worker: Worker, run: Run) -> None:
             told = os.strerror(errno.ENOSPC)
             with suppress(OSError):
                 note_end(run.folder, Outcome.stopped, told)
-            raise OSError(errno.ENOSPC, told, str(run.folder)) from error
+            where = getattr(error, "filename", None) or run.folder
+            raise OSError(errno.ENOSPC, told, str(where)) from error
         _fail(worker, run, error)
     else:
         note_end(run.folder, Outcome.done)

@@ -16,6 +16,7 @@ from gen.schema import ModelConfig, StudyConfig
 from gen.sweep.entries import Combination, Entry, Place, combinations_of, read_entry
 from gen.sweep.ways import (
     MODEL,
+    STREAM,
     Load,
     Values,
     check_key,
@@ -123,6 +124,12 @@ class _Plan:
     def add(self, entry: Entry) -> None:
         """Give runs to the arm of an entry's values, or to every arm that the grid still has."""
         drafts = [self._of_entry(entry)] if entry.arms else self._kept
+        if not drafts:
+            raise UserError(
+                "the entry adds runs to every arm of the grid, and `exclude` leaves none of them",
+                expected="an entry that names an arm (`model`, or keys of `training`)",
+                where=entry.where,
+            )
         seeds = entry.runs.get("seed", self._config.seeds)
         asked = set(filter(entry.fits_run, combinations_of(self._places, seeds)))
         if all(asked <= draft.chosen for draft in drafts):
@@ -169,6 +176,13 @@ class _Plan:
 
     def _draft(self, named: Values, where: str) -> _Draft:
         """The arm of these values, which may be there already."""
+        for key in named:
+            if key.startswith(STREAM) and not self._config.training.stream.shards:
+                raise UserError(
+                    f"key `{key}` tells no arms apart where nothing is streamed",
+                    expected="shards in training.stream.shards",
+                    where=where,
+                )
         config = loaded(named, self._load, where)
         values = values_of(config)
         changed = [key for key in named if values[key] != self._own[key]]

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
-from gen.runs import utc_now
+from gen.runs import ATTEMPTS, utc_now
 
-NAME = "attempts.jsonl"
 FORGIVEN = "forgiven"
 """key of the line from which failures are counted anew"""
 
@@ -67,7 +67,7 @@ def note_end(folder: Path, outcome: Outcome, error: str = "") -> None:
 
 def forgive(folder: Path) -> None:
     """Let earlier failures of a run count no more."""
-    if (folder / NAME).is_file():
+    if (folder / ATTEMPTS).is_file():
         _append(folder, {FORGIVEN: utc_now()})
 
 
@@ -84,18 +84,28 @@ def failures_in_a_row(folder: Path) -> int:
     """
     count, seen = 0, 0
     for attempt in _read(folder):
-        if attempt is None or attempt.outcome in (Outcome.done, Outcome.stopped):
+        if attempt is None:
+            count, seen = 0, 0
+            continue
+        if attempt.outcome in (Outcome.done, Outcome.stopped):
             count = 0
-        elif attempt.samples_seen > seen:
-            count, seen = 1, attempt.samples_seen
         else:
-            count += 1
+            count = 1 if attempt.samples_seen > seen else count + 1
+        seen = attempt.samples_seen
     return count
 
 
-def attempts_begun(folders: Iterable[Path]) -> int:
-    """Number of attempts that were ever begun at the runs in these folders."""
-    return sum(len(read_attempts(folder)) for folder in folders)
+class Tally(NamedTuple):
+    """Attempts at several runs that were ever begun, and those of them that stopped."""
+
+    begun: int
+    stopped: int
+
+
+def tally(folders: Iterable[Path]) -> Tally:
+    """Count the attempts at the runs in these folders."""
+    outcomes = [attempt.outcome for folder in folders for attempt in read_attempts(folder)]
+    return Tally(len(outcomes), outcomes.count(Outcome.stopped))
 
 
 def slurm_job() -> str:
@@ -104,9 +114,14 @@ def slurm_job() -> str:
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
 
 
+def is_queued_again() -> bool:
+    """Whether this process belongs to a Slurm job that began before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
 def _read(folder: Path) -> Sequence[Attempt | None]:
     """Attempts, and None where earlier ones were forgiven."""
-    path = folder / NAME
+    path = folder / ATTEMPTS
     found: list[Attempt | None] = []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
@@ -129,7 +144,7 @@ def _append(folder: Path, row: dict) -> None:
         OSError: the disk has no room for all of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
+    path = folder / ATTEMPTS
     torn = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     line = (("\n" if torn else "") + json.dumps(row) + "\n").encode()
     with path.open("ab", buffering=0) as file:

@@ -17,6 +17,7 @@ from gen.schema import (
     ModelConfig,
     ModelKind,
     PromptSet,
+    ResourcesConfig,
     StudyConfig,
     TrainingConfig,
 )
@@ -37,12 +38,55 @@ def check_study(config: StudyConfig) -> None:
         UserError: one of them is wrong.
     """
     where = f"study {config.name}"
+    _check_known(config, where)
+    _check_lists(config, where)
+    _check_names(config, where)
+    rules = [config.budget.rule, *(r for v in config.variants.values() for r in v.budget)]
+    if config.budget.total and BudgetRule.fixed_total not in rules:
+        raise UserError(
+            f"key `budget.total` is {config.budget.total}, and no setting has a fixed total",
+            expected="rule fixed_total, of the study (budget.rule) or of a variant",
+            where=where,
+        )
+    _check_evaluation(config.evaluation, where)
+    _check_ranges(config.training, where)
+    _check_parts(config.training, where)
+    check_resources(config.resources, where)
+
+
+def check_resources(resources: ResourcesConfig, where: str) -> None:
+    """Check ranges of what a run gets.
+
+    Args:
+        resources: to check.
+        where: they stand, for errors.
+
+    Raises:
+        UserError: a number is too small.
+    """
+    least = {
+        **dict.fromkeys(["cpus", "nodes", "minutes", "signal_seconds"], 1),
+        **dict.fromkeys(["gpus", "memory_gb", "parallel", "requeues"], 0),
+    }
+    for key, smallest in least.items():
+        if (value := getattr(resources, key)) < smallest:
+            raise UserError(
+                f"key `resources.{key}` is {value}", expected=f"at least {smallest}", where=where
+            )
+
+
+def _check_known(config: StudyConfig, where: str) -> None:
+    """Settings and caption columns are among those that there are."""
     for setting in [*config.settings, *(name for v in config.variants.values() for name in v.of)]:
         if setting not in SETTINGS:
             raise unknown("setting", setting, SETTINGS, where=where)
     for caption in [config.caption, *(c for v in config.variants.values() for c in v.caption)]:
         if caption not in CAPTIONS:
             raise unknown("caption column", caption, CAPTIONS, where=where)
+
+
+def _check_lists(config: StudyConfig, where: str) -> None:
+    """Lists of the grid have values, and each once; no seed is negative."""
     for key in ("test_domains", "settings", "seeds"):
         values = getattr(config, key)
         may_be_empty = key == "settings" and config.variants
@@ -50,19 +94,16 @@ def check_study(config: StudyConfig) -> None:
             raise UserError(
                 f"key `{key}` is {values}", expected="one or more values, each once", where=where
             )
+    if min(config.seeds) < 0:
+        raise UserError(f"key `seeds` is {config.seeds}", expected="no negative seed", where=where)
+
+
+def _check_names(config: StudyConfig, where: str) -> None:
+    """The names of the study and of models that are there already can name folders."""
     if not re.fullmatch(NAME, config.name):
         raise UserError(
             f"key `name` is {config.name!r}",
             expected="letters, digits, `_`, `.` and `-`",
-            where=where,
-        )
-    if min(config.seeds) < 0:
-        raise UserError(f"key `seeds` is {config.seeds}", expected="no negative seed", where=where)
-    rules = [config.budget.rule, *(r for v in config.variants.values() for r in v.budget)]
-    if config.budget.total and BudgetRule.fixed_total not in rules:
-        raise UserError(
-            f"key `budget.total` is {config.budget.total}, and no setting has a fixed total",
-            expected="rule fixed_total, of the study (budget.rule) or of a variant",
             where=where,
         )
     for name in config.pretrained:
@@ -72,9 +113,6 @@ def check_study(config: StudyConfig) -> None:
                 expected="letters, digits, `_`, `.` and `-`",
                 where=where,
             )
-    _check_evaluation(config.evaluation, where)
-    _check_ranges(config.training, where)
-    _check_parts(config.training, where)
 
 
 def check_arm(config: StudyConfig, model: ModelConfig, pixels: int, *, has_base: bool) -> None:

@@ -125,9 +125,9 @@ def _of_the_study(study: Study, arm: str, standing: Mapping[str, Standing]) -> _
         return None
     count = f"{len(records)} trained run{'s' * (len(records) > 1)} of this study"
     done = [
-        folder_bytes(run.folder)
+        folder_bytes(run)
         for run in study.runs
-        if arm_of(run) == arm and standing[run.name].state is State.done
+        if arm_of(run) == arm and standing[run.name].state is State.done and run.twin is None
     ]
     weights = [run.final_weights for run in study.runs if arm_of(run) == arm]
     sizes = [path.stat().st_size for path in weights if path.is_file()]
@@ -198,13 +198,17 @@ def _estimate(study: Study, run: Run, state: State, basis: _Basis | None) -> Est
     if basis is None or state is State.done:
         return Estimate(Left(0.0), 0)
     left = work_left(run, basis.pace, samples_done(run), {})
-    whole = basis.run_bytes or _run_bytes(study, run, basis.weight_bytes)
-    return Estimate(left, max(0, whole - folder_bytes(run.folder)))
+    known = basis.run_bytes if run.twin is None else None
+    whole = known or _run_bytes(study, run, basis.weight_bytes)
+    return Estimate(left, max(0, whole - folder_bytes(run)))
 
 
 def _run_bytes(study: Study, run: Run, weight_bytes: int) -> int:
-    """Size of a finished run's folder: weights, milestones, states, and mostly predictions."""
-    kept = 1 + run.training.milestones + STATES * STATE_WEIGHTS
+    """Size of a finished run's folder: weights, milestones, states, and mostly predictions.
+
+    The weights of a run that has a twin are that one's.
+    """
+    kept = 0 if run.twin else 1 + run.training.milestones + STATES * STATE_WEIGHTS
     predictions = len(run.evaluation.prompts) + run.training.milestones
     return kept * weight_bytes + predictions * _test_images(study) * ROW_BYTES
 

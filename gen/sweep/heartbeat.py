@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -24,6 +25,8 @@ SECONDS = 5.0
 """between two beats"""
 FRESH = 60.0
 """age in seconds from which a process on another machine is taken for dead"""
+SETTLING = 2.0
+"""seconds within which machines that find the same dead heartbeat have put theirs in its place"""
 
 
 @dataclass(frozen=True)
@@ -50,28 +53,77 @@ class Heartbeat:
 
 
 @contextmanager
-def beating(folder: Path, stage: str) -> Iterator[None]:
-    """While active, a thread renews the heartbeat of a run; a full disk does not stop the run."""
-    content = {"host": socket.gethostname(), "pid": os.getpid(), "job": slurm_job()}
-    path, over = folder / NAME, threading.Event()
+def beating(folder: Path) -> Iterator[bool]:
+    """While active, a thread renews the heartbeat of a run; a full disk does not stop the run.
+
+    Yields False where a process on another machine has the run, which sees no lock from here. The
+    thread asks this process to end (SIGTERM) when one takes the run over: it saw no sign of life
+    here for too long.
+
+    Args:
+        folder: of a run that this process has locked.
+    """
+    over = threading.Event()
 
     def beat() -> None:
         while not over.wait(SECONDS):
+            if _is_anothers(folder):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             with suppress(OSError):
-                os.utime(path)
+                os.utime(folder / NAME)
 
-    with suppress(OSError):
-        path.unlink(missing_ok=True)  # of who was killed: it must not beat on
-        write_json(path, content | {"stage": stage, "since": utc_now()})
+    if not _begin(folder):
+        yield False
+        return
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield True
     finally:
         over.set()
         thread.join()
         with suppress(OSError):
+            if not _is_anothers(folder):
+                (folder / NAME).unlink(missing_ok=True)
+
+
+def tell_stage(folder: Path, stage: str) -> None:
+    """Say at what stage of a run this process works, whose heart beats there."""
+    with suppress(OSError):
+        if not _is_anothers(folder):
+            write_json(folder / NAME, _who() | {"stage": stage, "since": utc_now()})
+
+
+def _begin(folder: Path) -> bool:
+    """Put the heartbeat of this process in the place of a dead one's; False where one lives."""
+    path, left = folder / NAME, read_heartbeat(folder)
+    if left is not None and left.is_elsewhere:
+        return False
+    is_contested = left is not None and (left.host != socket.gethostname() or left.age > FRESH / 2)
+    content = json.dumps(_who() | {"stage": "train", "since": utc_now()})
+    try:
+        path.unlink(missing_ok=True)  # of who was killed: it must not beat on
+        with path.open("x", encoding="utf-8") as file:  # of several machines one succeeds
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError:
+        with suppress(OSError):  # half of it
             path.unlink(missing_ok=True)
+    if is_contested:  # another machine may have deleted ours in place of the dead one's
+        time.sleep(SETTLING)
+    return not _is_anothers(folder)
+
+
+def _is_anothers(folder: Path) -> bool:
+    """Whether the heartbeat there is that of another process."""
+    beat = read_heartbeat(folder)
+    return beat is not None and (beat.host, beat.pid) != (socket.gethostname(), os.getpid())
+
+
+def _who() -> dict[str, str | int]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "job": slurm_job()}
 
 
 def read_heartbeat(folder: Path) -> Heartbeat | None:

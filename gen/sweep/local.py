@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gen.progress import progress
-from gen.sweep.attempts import attempts_begun
+from gen.sweep.attempts import Tally, tally
 from gen.sweep.queue import announced
 from gen.sweep.slots import slots_here
 from gen.sweep.status import samples_done
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.5
 PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 """seconds for which a full disk is waited for, the first time and after; the last one again"""
 PATIENCE = 900.0
-"""seconds of a full disk, without a state that could be written, after which the sweep ends"""
+"""seconds without a state that was written, while workers stop, after which the sweep ends"""
 PROBE_BYTES = 1 << 20
 """that a disk must take to have room"""
 
@@ -54,13 +54,13 @@ def run_sweep(
         UserError: runs failed; the message names them and why.
         OSError: the disk is full, and stays so.
         KeyboardInterrupt: Ctrl-C; every worker has ended, and so it is with
-        Stopped: SIGTERM.
+        Stopped: SIGTERM, or workers are stopped again and again without a step ahead.
     """
     forget_failures(study)
     left = unfinished(study)
     if not left:
         return
-    planned = slots_here(study.config.resources, slots)[: len(units(left))]
+    planned = slots_here(study.config.resources, slots, most=len(units(left)))
     command = [*command, "--retries", str(retries)]
     logs = study.folder / "logs"
     seats = [Seat(slot, command, logs / f"slot-{slot.number}.log") for slot in planned]
@@ -122,21 +122,26 @@ class _Sweep:
 
     def _replace(self, seat: Seat, code: int, now: float) -> None:
         """Decide when another worker follows one that did not end well."""
-        if code == TEMPORARY or not has_room(self._study.folder):
+        attempts = self._attempts()
+        stopped = code == TEMPORARY or seat.was_stopped(attempts)
+        if stopped or not has_room(self._study.folder):
             self._room.wait_for(seat)
         else:
-            seat.died(attempts_begun(run.folder for run in self._study.runs), now)
+            seat.died(attempts, now)
             follows = "no other follows" if seat.is_over else "another one follows"
-            last = "".join(f" ({line})" for line in seat.last_words()[-1:])
-            self._tell(f"{seat.name}: its worker ended with code {code}{last}; {follows}")
+            why = f" ({reason})" if (reason := seat.reason()) else ""
+            self._tell(f"{seat.name}: its worker ended with code {code}{why}; {follows}")
 
     def _start(self, seat: Seat) -> None:
         try:
-            seat.start(attempts_begun(run.folder for run in self._study.runs))
+            seat.start(self._attempts())
         except OSError as error:
             if not is_full_disk(error):
                 raise
             self._room.wait_for(seat)
+
+    def _attempts(self) -> Tally:
+        return tally(run.folder for run in self._study.runs)
 
     def _end_workers(self, signals: list[int]) -> None:
         """Ask all workers to end and wait for them; a second signal kills them."""
@@ -155,7 +160,7 @@ class _Sweep:
 
 
 class _Room:
-    """Waits while the disk is full, longer each time, until it gives up.
+    """Waits while the disk is full, or workers are stopped, longer each time; then gives up.
 
     Args:
         study: on whose disk.
@@ -173,12 +178,16 @@ class _Room:
 
         Raises:
             OSError: nothing could be written for too long.
+            Stopped: there is room, and yet no state was written for too long.
         """
         now, kept = time.monotonic(), sum(samples_kept(run) for run in self._study.runs)
         if self._since is None or kept > self._kept or now - self._last > PATIENCE:
             self._since, self._kept, self._waits = now, kept, 0
             self._tell(self._reason(seat))
         elif now - self._since > PATIENCE:
+            if has_room(self._study.folder):
+                minutes = PATIENCE / 60
+                raise Stopped(f"no run got further for {minutes:.0f} minutes: {seat.reason()}")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._study.folder))
         seat.due = now + PAUSES[min(self._waits, len(PAUSES) - 1)]
         self._waits, self._last = self._waits + 1, now
@@ -192,7 +201,7 @@ class _Room:
 
     def _reason(self, seat: Seat) -> str:
         if has_room(self._study.folder):  # it was asked to end, or needs more than is there
-            return " ".join([f"{seat.name} stopped, and goes on:", *seat.last_words()[-1:]])
+            return f"{seat.name} stopped, and goes on: {seat.reason()}".removesuffix(": ")
         return f"the disk of {self._study.folder} is full: waiting until there is room"
 
 

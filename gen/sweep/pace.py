@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -74,9 +76,19 @@ def seconds_of(record: Mapping[str, Any], stage: str) -> float | None:
     return record.get("seconds", {}).get(stage)
 
 
-def folder_bytes(folder: Path) -> int:
-    """Size of all files in a folder; 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def folder_bytes(run: Run) -> int:
+    """Size of all files in a run's folder, but what it shares with its twin; 0 without a folder."""
+    shared = {(file.st_dev, file.st_ino) for file in _files(run.twin.folder)} if run.twin else set()
+    files = {(file.st_dev, file.st_ino): file.st_size for file in _files(run.folder)}
+    return sum(size for inode, size in files.items() if inode not in shared)
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    """Of every file in a folder, whoever deletes some meanwhile."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield os.stat(os.path.join(parent, name))
 
 
 def work_left(run: Run, pace: Pace, seen: int, stage_seconds: Mapping[str, float]) -> Left:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gen.runs import lock_is_held, utc_now
+from gen.runs import check_locks, lock_is_held, utc_now
 from splits.files import write_json
 
 FOLDER = "sweeps"
@@ -28,18 +28,23 @@ def announced(study_folder: Path, runs: Sequence[str]) -> Iterator[None]:
     Args:
         study_folder: of the study.
         runs: names of the runs that it is going to do.
+
+    Raises:
+        UserError: the file system knows no locks.
     """
     _forget_dead(study_folder)
     path = study_folder / FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     by = f"sweep {os.getpid()} on {socket.gethostname()}"
-    with FileLock(path.with_suffix(".lock")):
-        write_json(path, {"by": by, "since": utc_now(), "runs": dict.fromkeys(runs, "")})
+    lock = path.with_suffix(".lock")
+    check_locks(lock)
+    with FileLock(lock):
         try:
+            write_json(path, {"by": by, "since": utc_now(), "runs": dict.fromkeys(runs, "")})
             yield
         finally:
             path.unlink(missing_ok=True)
-    path.with_suffix(".lock").unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 def announce_jobs(study_folder: Path, runs: Mapping[str, str], ended: str) -> None:

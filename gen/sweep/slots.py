@@ -35,12 +35,15 @@ class Slot:
         return [python, *torchrun, f"--nproc-per-node={self.processes}", *rest]
 
 
-def slots_here(resources: ResourcesConfig, wanted: int | None = None) -> list[Slot]:
+def slots_here(
+    resources: ResourcesConfig, wanted: int | None = None, most: int | None = None
+) -> list[Slot]:
     """The slots of this machine.
 
     Args:
         resources: what a run gets.
         wanted: number of slots; None: as many as the machine has GPUs, or cores, for.
+        most: number for which there is work; None: for any.
 
     Raises:
         UserError: a run is to have more GPUs than there are.
@@ -48,6 +51,7 @@ def slots_here(resources: ResourcesConfig, wanted: int | None = None) -> list[Sl
     gpus = visible_gpus() if resources.gpus else []
     if not gpus:
         count = wanted or max(1, cores() // resources.cpus)
+        count = min(count, most or count)
         hidden = {} if resources.gpus else {GPUS_VARIABLE: ""}
         return [Slot(number, _shares(resources, count) | hidden) for number in range(count)]
     each = resources.gpus
@@ -59,6 +63,7 @@ def slots_here(resources: ResourcesConfig, wanted: int | None = None) -> list[Sl
         )
     groups = [gpus[i : i + each] for i in range(0, len(gpus) - each + 1, each)]
     count = wanted or len(groups)
+    count = min(count, most or count)
     slots = []
     for number in range(count):  # more slots than groups: several share one
         own = {GPUS_VARIABLE: ",".join(groups[number % len(groups)])}

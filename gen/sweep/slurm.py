@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,12 +24,13 @@ from gen.config import changed_config, resolved
 from gen.provenance import git_state
 from gen.runs import Run, sha256_of
 from gen.schema import ResourcesConfig, StudyConfig
-from gen.sweep.queue import announce_jobs
-from gen.sweep.slurm_cluster import ENDED, array_limit, check_slurm, forget_ended_jobs
+from gen.sweep.checks import check_resources
+from gen.sweep.queue import FOLDER, announce_jobs, queued
+from gen.sweep.slurm_cluster import ENDED, array_limit, check_slurm, forget_ended_jobs, known_jobs
 from gen.sweep.slurm_job import RunJob
 from gen.sweep.states import State, standings
 from gen.sweep.study import Study
-from gen.sweep.work import forget_failure
+from gen.sweep.work import forget_failures
 from splits.errors import UserError
 from splits.files import write_text
 
@@ -74,13 +75,15 @@ def resources_of(
         overrides: `key=value` pairs of the command line; those of `resources` count once more.
 
     Raises:
-        UserError: the profile is missing or broken, or a run would have no time.
+        UserError: the profile is missing or broken, a number of it is out of range, or a run would
+            have no time.
     """
     own = [text for text in overrides if text.startswith("resources.")]
     given = [text.removeprefix("resources.") for text in own]
     resources: ResourcesConfig = study.resources
     if profile:
         resources = changed_config("profiles", resources, profile, given)
+        check_resources(resources, f"profile {profile}")
     least = resources.signal_seconds + 2 * EARLY_SECONDS
     if resources.minutes * 60 < least:
         raise UserError(
@@ -114,8 +117,12 @@ def submit_study(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         forget_ended_jobs(study.folder)
+        announce_lost_jobs(study)
         found, _ = standings(study)
-        units = units_of(study.runs, {name for name, s in found.items() if s.state in OPEN})
+        waiting = queued(study.folder)  # a run that had failed is so until its job begins
+        units = units_of(
+            study.runs, {n for n, s in found.items() if s.state in OPEN and n not in waiting}
+        )
         if not units:
             states = Counter(standing.state.value for standing in found.values())
             counts = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -123,11 +130,28 @@ def submit_study(
             return None
         arguments = _arguments(study, folder, data, resources)
         jobs = _submit_units(study, units, arguments, resources)
-        others = [s.by.split()[-1] for s in found.values() if "Slurm job" in s.by]
+        doers = [*(s.by for s in found.values()), *waiting.values()]
+        others = [by.split()[-1] for by in doers if "Slurm job" in by]
         report = _submit_report(study, arguments, resources, [*jobs, *others])
     submission = Submission(jobs, report)
     print("\n".join(told(submission, study, words)))
     return submission
+
+
+def announce_lost_jobs(study: Study) -> None:
+    """Announce the jobs of a submission that was cut off after Slurm had them."""
+    from submitit.core.utils import DelayedSubmission
+
+    lost: dict[str, dict[str, str]] = defaultdict(dict)
+    for job in known_jobs(_name_of_jobs(study)):
+        array = job.split("_")[0]
+        stored = study.folder / "slurm" / f"{job}_submitted.pkl"
+        if stored.is_file() and not (study.folder / FOLDER / f"slurm-{array}.json").is_file():
+            name = DelayedSubmission.load(stored).function.folder.name
+            twins = [run.name for run in study.runs if run.twin and run.twin.name == name]
+            lost[array] |= dict.fromkeys([name, *twins], job)
+    for runs in lost.values():
+        announce_jobs(study.folder, runs, ENDED)
 
 
 def units_of(runs: Sequence[Run], open_runs: Collection[str]) -> list[Unit]:
@@ -194,7 +218,7 @@ def executor(folder: Path, resources: ResourcesConfig, **settings: Any) -> AutoE
 
 def told(submission: Submission, study: Study, words: Sequence[str]) -> list[str]:
     """What was submitted, and what to do about it."""
-    jobs = [f"{job} ({count} runs)" for job, count in submission.jobs.items()]
+    jobs = [f"{job} ({count} run{'s' * (count > 1)})" for job, count in submission.jobs.items()]
     numbers = [*submission.jobs, *([submission.report] if submission.report else [])]
     return [
         f"submitted to Slurm: {', '.join(jobs)}"
@@ -224,17 +248,21 @@ def _submit_units(
     git = git_state()
     jobs: dict[str, int] = {}
     for chunk in chunks(units, array_limit()):
-        for run in (run for unit in chunk for run in unit):
-            forget_failure(run)
-        settings = parameters(f"clipgen-{study.name}", resources, len(chunk))
+        settings = parameters(_name_of_jobs(study), resources, len(chunk))
         if resources.parallel and jobs:
             settings["slurm_dependency"] = f"afterany:{list(jobs)[-1]}"
         works = [_job_of(unit[0], arguments, git, resources) for unit in chunk]
         made = _submitted(executor(study.folder / "slurm", resources, **settings), works)
         numbers = {run.name: job for unit, job in zip(chunk, made, strict=True) for run in unit}
         announce_jobs(study.folder, numbers, ENDED)
+        runs = tuple(run for unit in chunk for run in unit)
+        forget_failures(replace(study, runs=runs))  # not before: Slurm may refuse the jobs
         jobs[made[0].split("_")[0]] = len(numbers)
     return jobs
+
+
+def _name_of_jobs(study: Study) -> str:
+    return f"clipgen-{study.name}"
 
 
 def _job_of(run: Run, arguments: Sequence[str], git: str, resources: ResourcesConfig) -> RunJob:
@@ -266,7 +294,7 @@ def _submit_report(
 ) -> str:
     """Submit a job that writes the report once all others have ended; its number, or nothing."""
     place = {key: getattr(resources, key) for key in ("partition", "account", "qos", "setup")}
-    settings = parameters(f"clipgen-{study.name}-report", replace(REPORT, **place), 1)
+    settings = parameters(f"{_name_of_jobs(study)}-report", replace(REPORT, **place), 1)
     settings["slurm_dependency"] = ":".join(["afterany", *dict.fromkeys(jobs)])
     command = [sys.executable, "-m", "gen.cli", "report", *arguments]
     work = partial(subprocess.run, command, check=True)

@@ -45,9 +45,14 @@ def array_limit() -> int:
     return max(int(found[1]), 1) if found else 1
 
 
-def known_jobs() -> set[str]:
-    """Numbers of all jobs that Slurm has not done with: `12`, and `13_4` of an array's task."""
-    return set(ask("squeue", "--noheader", "--array", "--format=%i").split())
+def known_jobs(name: str = "") -> set[str]:
+    """Numbers of all jobs that Slurm has not done with: `12`, and `13_4` of an array's task.
+
+    Args:
+        name: of the jobs; all where there is none.
+    """
+    named = [f"--name={name}"] if name else []
+    return set(ask("squeue", "--noheader", "--array", "--format=%i", *named).split())
 
 
 def job_state(job: str) -> str:

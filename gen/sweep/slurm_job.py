@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from gen.provenance import git_state
 from gen.runs import lock_is_held
 from gen.schema import ResourcesConfig
+from gen.sweep.attempts import Outcome, read_attempts
 from gen.sweep.heartbeat import read_heartbeat
 from gen.sweep.slots import THREAD_VARIABLES
 from gen.sweep.slurm_cluster import job_state
@@ -43,8 +45,8 @@ MARGIN_SECONDS = 15
 """of the time before a job's end, what is left for queueing it again"""
 FIRST_PORT, PORTS = 20000, 20000
 """among which several machines of a job meet"""
-LINES = 40
-"""of what the command wrote that are kept for a failure"""
+LINES = 400
+"""of what the command wrote that are kept for a failure; torchrun's own words come after it"""
 
 
 @dataclass
@@ -80,13 +82,14 @@ class RunJob:
         except UserError as error:
             self._note_failure(str(error))
             raise
+        begun = len(read_attempts(self.folder))
         code, words = self._run()
         if code == 0 or int(os.environ.get("SLURM_PROCID", 0)):
             return "done"  # what went wrong is told by the first of several machines
         failed = (self.folder / "FAILED").is_file()
         if self.is_asked and not failed:
             signal.raise_signal(_user_signal())  # submitit's own way: never returns
-        if code != TEMPORARY and not failed:
+        if code != TEMPORARY and not failed and not self._was_stopped(begun):
             self._note_failure(_last_words(words) or f"`clipgen run` ended with code {code}")
         raise RuntimeError(f"`clipgen run` ended with code {code}: {self.folder}")
 
@@ -125,6 +128,8 @@ class RunJob:
             preexec_fn=partial(signal.signal, _user_signal(), signal.SIG_IGN),
         )
         self.child = process.pid
+        if self.is_asked:  # before there was a child to hear it
+            process.terminate()
         words: deque[bytes] = deque(maxlen=LINES)
         thread = Thread(target=_pass_on, args=(process.stderr, words), daemon=True)
         thread.start()
@@ -132,6 +137,17 @@ class RunJob:
         self.child = 0
         thread.join(timeout=5)  # a process that it left behind may hold the other end
         return code, words
+
+    def _was_stopped(self, begun: int) -> bool:
+        """Whether work that the command began goes on another time: the disk was full, or so.
+
+        Its exit code does not tell of several processes: torchrun makes 1 of all.
+
+        Args:
+            begun: number of attempts at the run before the command.
+        """
+        new = read_attempts(self.folder)[begun:]
+        return bool(new) and new[-1].outcome is Outcome.stopped
 
     def _note_failure(self, text: str) -> None:
         """Tell in the run's folder why nothing was done, if nobody works there or is done."""
@@ -226,9 +242,13 @@ def _pass_on(stream: BinaryIO, words: deque[bytes]) -> None:
 
 
 def _last_words(words: Sequence[bytes]) -> str:
-    """The mistake that a command told last; empty where it told none."""
+    """The mistake that a command told last; empty where it told none.
+
+    Lines that belong to it are indented; what follows them is torchrun's.
+    """
     _, told, text = b"".join(words).decode(errors="replace").rpartition("error: ")
-    return text.strip() if told else ""
+    lines = text.strip().splitlines() if told else []
+    return "\n".join([*lines[:1], *takewhile(lambda line: line.startswith(" "), lines[1:])])
 
 
 def _user_signal() -> signal.Signals:

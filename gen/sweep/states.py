@@ -12,13 +12,14 @@ from typing import Any
 
 import yaml
 
-from gen.runs import Run, lock_is_held, read_record, run_identity
+from gen.runs import Run, cell_of, lock_is_held, read_record, recorded, run_identity
 from gen.sweep.attempts import Attempt, read_attempts
 from gen.sweep.changes import changed_keys, told
 from gen.sweep.heartbeat import Heartbeat, read_heartbeat
 from gen.sweep.queue import queued
 from gen.sweep.study import Study
 from splits.errors import UserError
+from splits.files import first_line, text_of
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """a study may have hundreds of runs: the one in C is ten times as fast"""
@@ -34,7 +35,7 @@ class State(Enum):
     interrupted = "interrupted"
     """begun, and nobody works on it; the next sweep goes on"""
     stale = "stale"
-    """there are results, of another configuration, mixture, dataset or way to test"""
+    """there are results, of another configuration, mixture, dataset, way to test, or weights"""
     queued = "queued"
     """a sweep that lives, or Slurm, is going to do it"""
     new = "new"
@@ -103,7 +104,7 @@ def standings(study: Study) -> tuple[dict[str, Standing], tuple[str, ...]]:
     waiting = queued(study.folder)
     found = {}
     for run in study.runs:
-        earlier = _nearest(run, unplanned.get(_cell_of(run.name), ()))
+        earlier = _nearest(run, unplanned.get(cell_of(run.name), ()))
         found[run.name] = _standing(run, waiting.get(run.name, ""), earlier)
         if found[run.name].state is State.stale and earlier is not None:
             earlier.is_told = True
@@ -121,7 +122,7 @@ def _standing(run: Run, queued_by: str, earlier: _Earlier | None) -> Standing:
     if traces.damage:
         return Standing(State.failed, traces, traces.damage)
     if run.failure.is_file():
-        return Standing(State.failed, traces, _first_line(run.failure))
+        return Standing(State.failed, traces, first_line(run.failure) or "nobody wrote why")
     reason = _outdated(run, traces.record)
     if reason is None and not traces.begun and earlier is not None:
         reason = earlier.difference(run)
@@ -158,6 +159,9 @@ def _outdated(run: Run, record: Mapping[str, Any]) -> str | None:
     A run that is trained here has another folder where its dataset is another one; a pretrained
     model's analyses depend on the dataset, and with probes on what is held out.
     """
+    ours = record.get("checkpoint", "")
+    if ours and run.twin is not None and recorded(run.twin.folder, "checkpoint") not in ("", ours):
+        return f"{run.twin.name}, whose weights it has, was trained anew"
     evaluated, analyzed = record.get("evaluated", ""), record.get("analyzed", "")
     evaluated_else = bool(evaluated) and evaluated != run.evaluation_key
     analyzed_else = bool(analyzed) and analyzed != run.analyses_key
@@ -168,18 +172,9 @@ def _outdated(run: Run, record: Mapping[str, Any]) -> str | None:
         return "evaluated for other held-out classes, or with other prompts or without retrieval"
     if analyzed_else:
         return "analysed with other probes"
-    marker = run.folder / "DONE"
-    if marker.is_file() and marker.read_text(encoding="utf-8") != run.results_key:
+    if text_of(run.folder / "DONE") not in (None, run.results_key):
         return "evaluated or analysed for another configuration"
     return None
-
-
-def _first_line(path: Path) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:  # gone: the run begins anew
-        return ""
-    return lines[0] if lines else "nobody wrote why"
 
 
 @dataclass
@@ -218,13 +213,8 @@ def _unplanned(study: Study) -> dict[str, list[_Earlier]]:
     found = defaultdict(list)
     for path in sorted(study.folder.glob("*/run.json")):
         if path.parent.name not in planned:
-            found[_cell_of(path.parent.name)].append(_Earlier(path.parent))
+            found[cell_of(path.parent.name)].append(_Earlier(path.parent))
     return found
-
-
-def _cell_of(name: str) -> str:
-    """A run's name without the hash: what it is about, whatever its configuration."""
-    return name.rpartition("-")[0]
 
 
 def _nearest(run: Run, earlier: Sequence[_Earlier]) -> _Earlier | None:

@@ -128,7 +128,9 @@ def save_study(study: Study) -> list[str]:
     Returns:
         Names of the mixtures that were there, but changed or damaged, and were written again.
     """
-    config = {"study": resolved(study.config), "model": resolved(study.model)}
+    models = {arm.label: resolved(arm.model) for arm in study.arms}
+    trained = {"models": models} if len(models) > 1 else {"model": resolved(study.arms[0].model)}
+    config = {"study": resolved(study.config), **trained}
     write_text(study.folder / "study.yaml", OmegaConf.to_yaml(config))
     again = []
     for name, mixture in study.mixtures.items():

@@ -22,7 +22,7 @@ Values = dict[str, Any]
 Load = Callable[[tuple[str, ...]], StudyConfig]
 """loads a study with `key=value` pairs besides its own"""
 
-MODEL, TRAINING = "model", "training."
+MODEL, TRAINING, STREAM = "model", "training.", "training.stream."
 NOT_IN_LABELS = r"[^\w.-]"
 
 

@@ -11,7 +11,7 @@ from gen.sweep.study import Study
 from gen.training.schedule import total_samples
 from gen.training.states import samples_of, states
 from splits.errors import UserError
-from splits.files import write_text
+from splits.files import first_line, write_text
 
 LOG = "log.txt"
 """in a run's folder: what the processes that worked on it printed"""
@@ -24,7 +24,7 @@ def is_open(run: Run) -> bool:
     """
     if run.done or run.failure.is_file():
         return False
-    return run.twin is None or run.twin.trained or run.twin.failure.is_file()
+    return run.twin is None or run.twin.has_weights or run.twin.failure.is_file()
 
 
 def is_taken(run: Run) -> bool:
@@ -82,8 +82,7 @@ def last_failure(run: Run) -> str:
 
 def reason_of(run: Run) -> str:
     """The first line of why a run was given up, or that it is not finished."""
-    text = run.failure.read_text(encoding="utf-8") if run.failure.is_file() else ""
-    return text.splitlines()[0] if text.strip() else "not finished"
+    return first_line(run.failure) or "not finished"
 
 
 def forget_failures(study: Study) -> None:

@@ -7,12 +7,15 @@ ends by itself when its standard input closes: also after `kill -9` of the sched
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
+from gen.sweep.attempts import Tally
 from gen.sweep.slots import Slot
 
 MOST_DEATHS = 3
@@ -21,6 +24,8 @@ LONGEST_PAUSE = 60.0
 """seconds before a worker is started again"""
 LAST_LINES = 5
 """of a worker's log that are told"""
+TORCHRUN = re.compile(r"[EWI]\d{4} \S+ \d+ torch/distributed/")
+"""how lines begin that torchrun logs"""
 
 
 class Seat:
@@ -40,9 +45,9 @@ class Seat:
     def __init__(self, slot: Slot, command: Sequence[str], log: Path) -> None:
         self.log = log
         self.deaths, self.due, self.is_over = 0, 0.0, False
-        self._command, self._environment = slot.command(command), slot.environment
+        self._slot, self._command = slot, slot.command(command)
         self._worker: subprocess.Popen | None = None
-        self._log_start = self._begun = 0
+        self._log_start, self._before = 0, Tally(0, 0)
 
     @property
     def name(self) -> str:
@@ -54,16 +59,16 @@ class Seat:
         """Whether there is a worker, alive or not yet missed."""
         return self._worker is not None
 
-    def start(self, begun: int) -> None:
+    def start(self, attempts: Tally) -> None:
         """Start a worker.
 
         Args:
-            begun: number of attempts at runs that were ever begun.
+            attempts: at all runs, up to now.
 
         Raises:
             OSError: its log cannot be written.
         """
-        self._begun = begun
+        self._before = attempts
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self._log_start = output.tell()
@@ -72,7 +77,7 @@ class Seat:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self._environment,
+                env=os.environ | self._slot.environment,
                 start_new_session=True,
             )
 
@@ -84,14 +89,24 @@ class Seat:
         self._worker = None
         return code
 
-    def died(self, begun: int, now: float) -> None:
+    def was_stopped(self, attempts: Tally) -> bool:
+        """Whether a worker that has ended was asked to, or had no room, whatever its exit code.
+
+        Torchrun has one of its own. It may also be the worker of another seat that was stopped.
+
+        Args:
+            attempts: as in `start`.
+        """
+        return self._slot.processes > 1 and attempts.stopped > self._before.stopped
+
+    def died(self, attempts: Tally, now: float) -> None:
         """Take note of a worker that died of something, which the next may not die of.
 
         Args:
-            begun: as in `start`.
+            attempts: as in `start`.
             now: seconds of the clock of `due`.
         """
-        self.deaths = 0 if begun > self._begun else self.deaths + 1
+        self.deaths = 0 if attempts.begun > self._before.begun else self.deaths + 1
         self.is_over = self.deaths == MOST_DEATHS
         self.due = now + min(LONGEST_PAUSE, 2.0**self.deaths)
 
@@ -108,9 +123,24 @@ class Seat:
                 os.killpg(self._worker.pid, signal.SIGKILL)
 
     def last_words(self) -> list[str]:
-        """The last lines that the workers of this seat have printed."""
+        """The last lines that the worker of this seat has printed, torchrun's report left out."""
+        return self._lines()[-LAST_LINES:]
+
+    def reason(self) -> str:
+        """The mistake that the worker told last, else its last line; empty where there is none."""
+        lines = self._lines()
+        mistakes = [place for place, line in enumerate(lines) if line.startswith("error: ")]
+        return "; ".join(line.strip() for line in lines[(mistakes or [-1])[-1] :])
+
+    def _lines(self) -> list[str]:
         if not self.log.is_file():
             return []
         with self.log.open("rb") as file:
             file.seek(self._log_start)
-            return file.read().decode("utf-8", errors="replace").splitlines()[-LAST_LINES:]
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+        return [line for line in takewhile(_is_no_report, lines) if not TORCHRUN.match(line)]
+
+
+def _is_no_report(line: str) -> bool:
+    """Whether a line does not begin torchrun's report of a failure, which has no more to tell."""
+    return not (TORCHRUN.match(line) and "failed (exitcode" in line)

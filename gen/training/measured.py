@@ -25,7 +25,7 @@ from gen.randomness import sample_keys
 from gen.runs import Run
 from gen.schema import StreamConfig, TrainingConfig
 from gen.training.batches import Feed
-from gen.training.distributed import Ranks, alone
+from gen.training.distributed import Ranks
 from gen.training.images import Resident
 from gen.training.optimizer import build_optimizer
 from gen.training.pairs import Pairs
@@ -58,15 +58,16 @@ class Measured(NamedTuple):
     how: str
 
 
-def measure_here(run: Run, dataset: Dataset, threads: int) -> Measured:
+def measure_here(run: Run, dataset: Dataset, threads: int, device: torch.device) -> Measured:
     """Train a run's model for some seconds; writes nothing.
 
     Args:
         run: of an arm, to be trained.
         dataset: of its study.
         threads: of one slot, where the processor trains.
+        device: that trains.
     """
-    ranks = alone()
+    ranks = Ranks(0, 1, 0, device)
     learner = build_learner(run, dataset)
     towers = Towers(learner.model).to(ranks.device).to(memory_format=torch.channels_last)
     if ranks.device.type == "cpu":
@@ -75,12 +76,12 @@ def measure_here(run: Run, dataset: Dataset, threads: int) -> Measured:
     with kernels(run.training.deterministic), _threads(threads):
         timed = list(_timed(run, towers, learner, pairs, ranks))
     weight_bytes = sum(value.nbytes for value in towers.state_dict().values())
-    device = describe_device(ranks.device)
+    told = describe_device(device)
     if not timed:
-        return Measured(None, weight_bytes, f"the memory here ({device}) is too small to measure")
+        return Measured(None, weight_bytes, f"the memory here ({told}) is too small to measure")
     batch, steps, seconds = timed[-1]
     part = "" if batch == run.training.batch_size else f" of {batch} samples"
-    how = f"measured on {steps} step{'s' * (steps > 1)}{part} here ({device})"
+    how = f"measured on {steps} step{'s' * (steps > 1)}{part} here ({told})"
     return Measured(steps * batch / seconds, weight_bytes, how)
 
 

@@ -32,7 +32,8 @@ class TerminationWatch:
 def watching_sigterm() -> Iterator[TerminationWatch]:
     """Note SIGTERM in the yielded watch instead of dying of it; schedulers send it some time ahead.
 
-    Only the main thread gets signals; in another one the watch stays as it is.
+    Where nobody heeded the request, because the training came to another end, the signal is raised
+    again. Only the main thread gets signals; in another one the watch stays as it is.
     """
     watch = TerminationWatch()
     if threading.current_thread() is not threading.main_thread():
@@ -43,11 +44,17 @@ def watching_sigterm() -> Iterator[TerminationWatch]:
         watch.requested = True
 
     before = signal.signal(signal.SIGTERM, note)
+    is_heeded = False
     try:
         yield watch
+    except Preempted:
+        is_heeded = True
+        raise
     finally:
         # None: a handler that was not set from Python, which cannot be put back.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        if watch.requested and not is_heeded:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from filelock import FileLock
 from planting import RESULTS_KEY, write_study
 
 from analysis.report import tables
-from analysis.report.states import cell_of
 from analysis.report.study import _read_tables, load_results
 from analysis.report.summary import banner_lines, is_complete
 from analysis.report.views import exposure_view, provenance_view
+from gen.runs import ATTEMPTS, cell_of
 from splits.files import write_text
 
 
@@ -79,6 +79,34 @@ def test_a_run_that_failed_before_it_wrote_anything_is_no_damage(planted_study):
     results = load(planted_study)
     assert states_of(results) == {name: ("failed", "no room on the disk")}
     assert results.problems == ()
+
+
+def test_a_run_that_was_killed_before_it_wrote_anything_is_interrupted(planted_study):
+    name = planted_study.plan.runs[0].name
+    shutil.rmtree(planted_study.folder / name)
+    assert states_of(load(planted_study)) == {name: ("new", "")}
+    write_text(planted_study.folder / name / ATTEMPTS, "{}\n")
+    assert states_of(load(planted_study)) == {name: ("interrupted", "")}
+
+
+def test_a_twin_of_a_run_that_was_trained_anew_is_stale(planted_study):
+    first, second, *others = planted_study.plan.runs
+    record = json.loads((planted_study.folder / first.name / "run.json").read_text())
+    plan = replace(planted_study.plan, runs=(second, *others))  # the first one is of another arm
+    twin = replace(second, twin=first.name)
+
+    def found():
+        runs = (twin, *others)
+        return states_of(load_results(replace(plan, runs=runs), planted_study.folder))
+
+    assert found() == {
+        second.name: ("stale", f"{first.name}, whose weights it has, was trained anew")
+    }
+    changed_record(planted_study, first.name, checkpoint="")
+    assert found() == {}
+    changed_record(planted_study, first.name, checkpoint=record["checkpoint"])
+    (planted_study.folder / first.name / "run.json").write_text("[]")
+    assert found() == {}
 
 
 def test_a_run_of_another_mixture_is_stale(planted_study):

@@ -127,6 +127,10 @@ class Cluster:
         listing = self.ask("squeue", "--noheader", "--array", f"--format={fields}")
         return [line.strip() for line in listing.splitlines()]
 
+    def running(self) -> list[list[str]]:
+        """Number and node of every job that runs."""
+        return [line.split()[1:] for line in self.jobs("%T %i %N") if line.startswith("RUNNING")]
+
     def take_node(self, name: str, seconds: int) -> str:
         """Submit a job that preempts all others on a node; its number."""
         wants = ("--partition=high", f"--nodelist={name}", "--output=/dev/null", "--parsable")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from cluster import NEEDED, Cluster, wait_for
-from swept import Swept, planned
+from swept import Plan, Swept, planned
 
 from gen.cli import main
-
-Plan = Callable[..., Swept]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +88,10 @@ class Swept:
         """What the jobs printed."""
         paths = sorted((self.study.folder / "slurm").glob("*.out"))
         return "\n".join(path.read_text(errors="replace") for path in paths)
+
+
+Plan = Callable[..., Swept]
+"""makes a study with a name, some settings, and further keys"""
 
 
 def planned(

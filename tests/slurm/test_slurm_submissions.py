@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from cluster import ARRAY_LIMIT, Cluster, wait_for
-from conftest import Plan
-from swept import Swept, outcomes
+from swept import Plan, Swept, outcomes
 
 from gen.sweep import slurm
 from gen.sweep.attempts import Outcome, read_attempts
@@ -30,26 +29,37 @@ def test_all_runs_are_done_once_and_the_report_is_written(undisturbed: Swept) ->
     assert "report: nothing that it is made of has changed" in printed
 
 
-def test_many_runs_go_in_several_arrays_and_a_few_at_a_time(cluster: Cluster, plan: Plan) -> None:
+def test_arrays_go_on_after_a_failure_on_machines_that_are_not_drained(
+    cluster: Cluster, plan: Plan
+) -> None:
     settings = ["natural_only", "leave_out_domain", "cg_low_diversity"]
     swept = plan("arrays", settings, training={"samples_seen": 128, "batch_size": 64})
     assert len(settings) == ARRAY_LIMIT + 1
-    cluster.ask("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
     submission = swept.submit(parallel=1)
     assert submission is not None
     assert list(submission.jobs.values()) == [ARRAY_LIMIT, 1]
     waiting = queued(swept.study.folder)
     assert len(waiting) == len(settings)
-    running = set()
+    first, fails, last = swept.study.runs
+    swept.path.unlink()  # the jobs have the study as it was
+    fails.folder.mkdir(exist_ok=True)
+    (fails.folder / "run.json").write_text("damaged")
+    wait_for(lambda: cluster.running(), 30, "the first job")
+    ((_, drained),) = cluster.running()
+    cluster.ask("scontrol", "update", f"NodeName={drained}", "State=DRAIN", "Reason=test")
+    seen = []
 
-    def are_done() -> bool:
-        running.add(len([line for line in cluster.jobs("%T") if line == "RUNNING"]))
-        return all(run.done for run in swept.study.runs)
+    def is_done() -> bool:
+        seen.append(cluster.running())
+        return last.done
 
-    wait_for(are_done, 200, f"all runs of {swept}")
-    assert max(running) == 1
-    for run in swept.study.runs:
-        assert outcomes(read_attempts(run.folder)) == [Outcome.done]
+    wait_for(is_done, 200, f"the last run of {swept}")
+    assert max(len(jobs) for jobs in seen) == 1
+    nodes = dict(job for jobs in seen for job in jobs)
+    assert [node == drained for _, node in sorted(nodes.items())] == [True, False, False]
+    ends = [outcomes(read_attempts(run.folder)) for run in (first, fails, last)]
+    assert ends == [[Outcome.done], [Outcome.failed], [Outcome.done]]
+    assert "run.json is damaged" in fails.failure.read_text()
 
 
 def test_what_is_queued_is_not_submitted_again_unless_it_was_cancelled(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from cluster import Cluster, wait_for
-from conftest import Plan
-from swept import Swept, outcomes, weights
+from swept import Plan, Swept, outcomes, weights
 
 from gen.sweep.attempts import Outcome
+from gen.sweep.states import State, standings
 
 pytestmark = pytest.mark.slurm
 
@@ -33,20 +33,25 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     cluster: Cluster, plan: Plan, undisturbed: Swept
 ) -> None:
     limited, struck = plan("limited"), plan("struck", ["leave_out_domain"])
-    submission = limited.submit(constraint="n2", minutes=1, signal_seconds=20)
+    submission = limited.submit(constraint="n2", minutes=1, signal_seconds=50)
     struck.submit()
-    assert submission is not None
-    (job,) = submission.jobs
-    shown = ("scontrol", "show", "job", job)
-    wait_for(lambda: "Restarts=1" in cluster.ask(*shown), 60, f"the time limit of {limited}")
-    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     struck.wait_for_state()
     cluster.kill_node("n1")
+    assert submission is not None
+    (job,) = submission.jobs
+
+    def was_queued_again() -> bool:
+        return "Restarts=0" not in cluster.ask("scontrol", "show", "job", job)
+
+    wait_for(was_queued_again, 60, f"the time limit of {limited}")
+    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     for swept in (limited, struck):
         swept.wait_until_done()
         assert weights(swept).items() <= weights(undisturbed).items()
     assert outcomes(struck.attempts) == [Outcome.killed, Outcome.done]
     assert struck.attempts[1].samples_seen > 0
+    # a run that takes its machine down again and again is given up
+    assert "forgiven" not in (struck.folder / "attempts.jsonl").read_text()
 
 
 def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
@@ -59,6 +64,8 @@ def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
     cluster.ask("scancel", *submission.jobs, submission.report)
     wait_for(lambda: not cluster.jobs(), 30, "the end of the job")
     assert outcomes(swept.attempts) == [Outcome.stopped]
+    found, _ = standings(swept.study)
+    assert found[swept.study.runs[0].name].state is State.interrupted
     swept.submit()
     wait_for(lambda: len(swept.attempts) > 1, 60, f"another attempt of {swept}")
     assert swept.attempts[1].samples_seen > 0

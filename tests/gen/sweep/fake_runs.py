@@ -37,6 +37,10 @@ class FakeRun:
         return self.final_weights.is_file()
 
     @property
+    def has_weights(self):
+        return self.trained
+
+    @property
     def done(self):
         return (self.folder / "DONE").is_file()
 

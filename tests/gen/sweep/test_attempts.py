@@ -10,13 +10,13 @@ import pytest
 from gen.sweep import attempts
 from gen.sweep.attempts import (
     Outcome,
-    attempts_begun,
     failures_in_a_row,
     forgive,
     note_end,
     note_start,
     read_attempts,
     slurm_job,
+    tally,
 )
 
 
@@ -50,7 +50,7 @@ def test_an_attempt_without_an_end_was_killed(tmp_path):
 
 def test_a_line_cut_off_by_a_kill_spoils_no_other(tmp_path):
     try_run(tmp_path, 0, Outcome.done)
-    path = tmp_path / attempts.NAME
+    path = tmp_path / attempts.ATTEMPTS
     path.write_bytes(path.read_bytes() + b'{"started": "20')
     try_run(tmp_path, 64, Outcome.done)
     assert [a.samples_seen for a in read_attempts(tmp_path)] == [0, 64]
@@ -84,7 +84,7 @@ def test_what_is_forgiven_counts_no_more_but_is_still_told(tmp_path):
     assert failures_in_a_row(tmp_path) == 0
     try_run(tmp_path, 0, FAILED)
     assert failures_in_a_row(tmp_path) == 1
-    assert len(read_attempts(tmp_path)) == attempts_begun([tmp_path]) == 2
+    assert len(read_attempts(tmp_path)) == 2
 
 
 def test_a_line_that_fits_only_in_part_is_an_error(tmp_path, monkeypatch):

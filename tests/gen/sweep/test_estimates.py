@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -45,7 +46,7 @@ def test_finished_runs_of_the_arm_are_asked_first(study):
     finish(done, rate=50.0, seconds=20.0, evaluate=4.0, analyze=1.0)
     found = costs(study, done, new)
     assert found.runs[new.name].left == Left(25.0)
-    assert found.runs[new.name].bytes == folder_bytes(done.folder)
+    assert found.runs[new.name].bytes == folder_bytes(done)
     assert (found.sources, found.seconds) == ({"": "1 trained run of this study"}, 25.0)
 
 
@@ -130,8 +131,31 @@ def test_what_is_on_the_disk_is_not_written_again(study):
     begin(begun)
     log(begun, 500)
     found = costs(study, done, begun)
-    assert found.bytes == folder_bytes(done.folder) - folder_bytes(begun.folder)
+    assert found.bytes == folder_bytes(done) - folder_bytes(begun)
     assert found.seconds == 15.0
+
+
+def test_a_run_that_takes_over_weights_writes_predictions_only(study):
+    new = planned(study, setting="b")
+    twin = replace(planned(study, setting="c"), twin=new)
+    predictions = 4 * TEST_IMAGES * 30
+    assert costs(study, new, twin).runs[twin.name].bytes == predictions
+    finish(new)
+    (new.folder / "predictions.parquet").write_text("p" * 5000)
+    begin(twin)
+    before = folder_bytes(twin)
+    twin.final_weights.parent.mkdir()
+    os.link(new.final_weights, twin.final_weights)
+    assert folder_bytes(twin) == before  # the weights take no room
+    assert costs(study, new, twin).runs[twin.name].bytes == predictions - before
+
+
+def test_a_file_that_goes_while_sizes_are_summed_up_counts_nothing(study):
+    run = planned(study)
+    finish(run)
+    whole = folder_bytes(run)
+    (run.folder / "log.txt").symlink_to("nowhere")  # listed, and not there
+    assert folder_bytes(run) == whole
 
 
 def test_slots_share_the_work(study):

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from gen.sweep.queue import FOLDER, announce_jobs, announced, queued
 
 SWEEP = """
@@ -33,6 +35,12 @@ def test_the_runs_of_a_sweep_are_queued_while_it_lives(tmp_path):
     with announced(tmp_path, ["a", "b"]):
         assert queued(tmp_path) == {"a": by, "b": by}
     assert queued(tmp_path) == {}
+    assert not list((tmp_path / FOLDER).iterdir())
+
+
+def test_a_sweep_that_is_interrupted_takes_its_announcement_back(tmp_path):
+    with pytest.raises(KeyboardInterrupt), announced(tmp_path, ["a"]):
+        raise KeyboardInterrupt
     assert not list((tmp_path / FOLDER).iterdir())
 
 

@@ -13,13 +13,29 @@ from types import SimpleNamespace
 
 import pytest
 import submitit
+from fake_runs import FakeRun, put
+from submitit.core.utils import DelayedSubmission
 
 from gen.config import load_config
+from gen.runs import claim
 from gen.schema import ResourcesConfig, StudyConfig, TrainingConfig
-from gen.sweep import slurm_cluster, slurm_job
+from gen.sweep import slurm, slurm_cluster, slurm_job
+from gen.sweep.attempts import Outcome, note_end, note_start
 from gen.sweep.queue import announce_jobs, queued
-from gen.sweep.slurm import Submission, chunks, executor, parameters, resources_of, told, units_of
+from gen.sweep.slurm import (
+    Submission,
+    announce_lost_jobs,
+    chunks,
+    executor,
+    parameters,
+    resources_of,
+    submit_study,
+    told,
+    units_of,
+)
 from gen.sweep.slurm_job import RunJob, check_code, command_line, end_process, environment
+from gen.sweep.states import State
+from gen.sweep.study import Study
 from splits.errors import TEMPORARY, UserError
 
 FOUR_GPUS = ResourcesConfig(gpus=4, cpus=8, memory_gb=64, minutes=600, partition="gpu", parallel=2)
@@ -158,9 +174,71 @@ def test_no_array_is_longer_than_the_cluster_allows() -> None:
 def test_jobs_and_how_to_cancel_them_are_told(tmp_path: Path) -> None:
     study = SimpleNamespace(folder=tmp_path)
     lines = "\n".join(told(Submission({"12": 3, "15": 1}, "16"), study, ["demo", "seeds=[1]"]))
-    assert "12 (3 runs), 15 (1 runs); the report: 16" in lines
+    assert "12 (3 runs), 15 (1 run); the report: 16" in lines
     assert "clipgen status demo 'seeds=[1]' --watch" in lines
     assert "scancel 12 15 16" in lines
+
+
+# --- how it is submitted
+
+
+@pytest.fixture
+def failed_run(tmp_path: Path, slurm_words: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRun:
+    """The one run of a study, which has failed, on a machine where Slurm takes one job, 12_0."""
+    run = FakeRun(tmp_path / "study" / "a")
+    put(run.failure, "diverged")
+    state = SimpleNamespace(state=State.failed, by="")
+    monkeypatch.setattr(slurm, "standings", lambda _: ({"a": state}, ()))
+    monkeypatch.setattr(slurm, "_submitted", lambda _, works: ["12_0"])
+    for name in ("sbatch", "srun", "squeue"):
+        command(slurm_words, name, "12_0")
+    command(slurm_words, "scontrol", "MaxArraySize = 10")
+    return run
+
+
+def submit(run: FakeRun) -> Submission | None:
+    config = study_with()
+    study = Study(config, None, None, None, (), run.folder.parent, {}, (run,), ())
+    return submit_study(study, data=run.folder, resources=config.resources, words=["study"])
+
+
+def test_why_a_run_failed_is_forgotten_when_its_job_is_submitted(failed_run: FakeRun) -> None:
+    assert submit(failed_run).jobs == {"12": 1}
+    assert not failed_run.failure.exists()
+
+
+def test_why_a_run_failed_is_kept_where_slurm_refuses_its_job(
+    failed_run: FakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise UserError("Slurm refuses the jobs")
+
+    monkeypatch.setattr(slurm, "_submitted", refuse)
+    with pytest.raises(UserError, match="refuses"):
+        submit(failed_run)
+    assert failed_run.failure.read_text() == "diverged"
+
+
+def test_jobs_of_a_submission_that_was_cut_off_are_not_submitted_again(
+    failed_run: FakeRun,
+) -> None:
+    work = RunJob(("run",), failed_run.folder, "", ResourcesConfig())
+    (failed_run.folder.parent / "slurm").mkdir()
+    DelayedSubmission(work).dump(failed_run.folder.parent / "slurm" / "12_0_submitted.pkl")
+    assert submit(failed_run) is None
+    assert queued(failed_run.folder.parent) == {"a": "Slurm job 12_0"}
+
+
+def test_a_job_that_was_cut_off_goes_on_to_the_twins_of_its_run(
+    tmp_path: Path, slurm_words: Path
+) -> None:
+    first = FakeRun(tmp_path / "a")
+    runs = (first, FakeRun(tmp_path / "b"), FakeRun(tmp_path / "c", twin=first))
+    (tmp_path / "slurm").mkdir()
+    DelayedSubmission(job(first.folder)).dump(tmp_path / "slurm" / "12_submitted.pkl")
+    command(slurm_words, "squeue", "12\n13")
+    announce_lost_jobs(Study(study_with(), None, None, None, (), tmp_path, {}, runs, ()))
+    assert queued(tmp_path) == dict.fromkeys("ac", "Slurm job 12")
 
 
 # --- what Slurm tells
@@ -271,6 +349,89 @@ def test_a_full_disk_is_no_failure_of_the_run(
     with pytest.raises(RuntimeError, match="code 75"):
         job(tmp_path)()
     assert not (tmp_path / "FAILED").exists()
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from gen.sweep.attempts import Outcome, note_end, note_start
+folder = Path({folder!r})
+note_start(folder, 0)
+note_end(folder, Outcome.{outcome})
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(("outcome", "has_failed"), [("stopped", False), ("failed", True)])
+def test_of_several_processes_the_attempt_tells_that_the_disk_is_full(
+    tmp_path: Path,
+    no_git: None,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+    has_failed: bool,
+) -> None:
+    child_that(monkeypatch, STOPPED.format(folder=str(tmp_path), outcome=outcome))
+    with pytest.raises(RuntimeError, match="code 1"):  # torchrun makes 1 of 75
+        job(tmp_path)()
+    assert (tmp_path / "FAILED").exists() == has_failed
+
+
+def test_how_an_earlier_attempt_ended_says_nothing_of_a_command_that_began_none(
+    tmp_path: Path, no_git: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_start(tmp_path, 0)
+    note_end(tmp_path, Outcome.stopped)
+    child_that(monkeypatch, "import sys; sys.exit(1)")
+    with pytest.raises(RuntimeError):
+        job(tmp_path)()
+    assert (tmp_path / "FAILED").exists()
+
+
+TORCHRUN = """
+import sys
+told = ["error: run `x` is unknown", "  expected: y", *["E1122 failed (exitcode: 2)"] * 100]
+sys.exit("\\n".join(told))
+"""
+
+
+def test_what_a_command_told_is_found_before_the_words_of_torchrun(
+    tmp_path: Path, no_git: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child_that(monkeypatch, TORCHRUN)
+    with pytest.raises(RuntimeError):
+        job(tmp_path)()
+    assert (tmp_path / "FAILED").read_text() == "run `x` is unknown\n  expected: y\n"
+
+
+def test_a_job_leaves_a_run_alone_that_is_held_elsewhere(
+    tmp_path: Path, no_git: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child_that(monkeypatch, "import sys; sys.exit('error: run `x` is held by another process')")
+    with claim(FakeRun(tmp_path)), pytest.raises(RuntimeError):
+        job(tmp_path)()
+    assert not (tmp_path / "FAILED").exists()
+
+
+def test_a_preemption_that_comes_before_the_child_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Queued(Exception):
+        pass
+
+    def queue(*_: object) -> None:
+        raise Queued
+
+    before = signal.signal(signal.SIGUSR2, queue), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(slurm_job, "git_state", lambda: signal.raise_signal(signal.SIGTERM) or "")
+    child_that(monkeypatch, "import time; time.sleep(20)")
+    begun = time.monotonic()
+    try:
+        with pytest.raises(Queued):
+            job(tmp_path)()
+    finally:
+        signal.signal(signal.SIGUSR2, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert time.monotonic() - begun < 15
 
 
 def test_a_child_that_does_not_end_is_killed() -> None:

@@ -149,6 +149,21 @@ def test_a_twin_is_done_with_weights_of_its_own_and_new_before(run):
     assert state(other) is State.done
 
 
+def test_a_twin_of_a_run_that_was_trained_anew_is_stale_until_it_takes_over_again(run):
+    other = replace(planned(run.folder.parent, setting="other"), twin=run)
+    train(run)
+    finish(other)
+    update_record(run.folder, checkpoint="")  # at this moment its training goes on
+    assert state(other) is State.done
+    update_record(run.folder, checkpoint="1" * 64)
+    found = standing(other)
+    told = f"{run.name}, whose weights it has, was trained anew"
+    assert (found.state, found.reason) == (State.stale, told)
+    update_record(other.folder, checkpoint="")
+    (other.folder / "DONE").unlink()
+    assert state(other) is State.interrupted
+
+
 # Results that are there, and no longer those that are asked for.
 
 

@@ -143,7 +143,7 @@ def test_a_grid_is_saved_as_it_was_asked_for(study, tmp_path):
     before = study(*overrides, runs=tmp_path)
     save_study(before)
     saved = OmegaConf.load(tmp_path / "debug" / "study.yaml")
-    assert saved.model.vision.kind == "resnet"
+    assert [model.vision.kind for model in saved.models.values()] == ["resnet", "vit", "resnet"]
     (tmp_path / "saved.yaml").write_text(OmegaConf.to_yaml(saved.study))
     after = study(name=str(tmp_path / "saved.yaml"), runs=tmp_path)
     assert names(after) == names(before)

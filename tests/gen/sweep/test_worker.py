@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from fake_runs import fake_study, put
 from gen.commands import worker
 from gen.commands.worker import Worker, finish, take_open_runs
 from gen.runs import claim
+from gen.sweep import heartbeat
 from gen.sweep.attempts import Outcome, note_start, read_attempts
+from gen.sweep.work import forget_failures, give_up
 from splits.errors import UserError
 
 ALONE = SimpleNamespace(size=1, is_first=True, patient=None)
@@ -154,6 +157,19 @@ def test_runs_that_others_hold_are_waited_for(study, stages, monkeypatch):
     assert stages.order == ["a", "c", "b"]
 
 
+def test_a_run_that_beats_on_another_machine_is_left_to_it(study, stages, monkeypatch):
+    beat = study.runs[1].folder / heartbeat.NAME
+    content = {"host": "other", "pid": 1, "job": "", "stage": "train", "since": "then"}
+    put(beat, json.dumps(content))
+    give_up(study.runs[1], "said by the other")
+    forget_failures(study)
+    assert study.runs[1].failure.exists()
+    study.runs[1].failure.unlink()
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: stages.order.append(beat.unlink()))
+    take_open_runs(Worker(study, ALONE))
+    assert stages.order == ["a", "c", None, "b"]
+
+
 def test_stages_that_leave_a_run_undone_are_no_endless_work(study, monkeypatch):
     for stage in ("train", "evaluate", "analyze"):
         monkeypatch.setattr(worker, stage, lambda *_: None)
@@ -187,6 +203,19 @@ def test_one_run_that_failed_before_is_tried_again_and_its_failure_told(study, s
     with pytest.raises(UserError, match="run b failed: RuntimeError: no luck"):
         finish(Worker(study, ALONE, retries=1), run)
     assert outcomes(run) == [Outcome.failed] * 2
+
+
+def test_a_job_that_slurm_queues_again_does_not_begin_a_run_without_end(study, stages, monkeypatch):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
+    run = study.runs[1]
+    for _ in range(3):
+        note_start(run.folder, 0)
+    with pytest.raises(UserError, match="killed 3 times in a row"):
+        finish(Worker(study, ALONE, retries=2), run)
+    assert stages.order == []
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    finish(Worker(study, ALONE, retries=2), run)
+    assert stages.order == ["b"]
 
 
 def test_one_run_that_somebody_holds_is_refused(study, stages):

@@ -15,6 +15,9 @@ from gen.training import measured
 from gen.training.measured import measure_here
 
 
+CPU = torch.device("cpu")
+
+
 @pytest.fixture
 def study():
     """A run of a classifier, and what it asks of its dataset."""
@@ -34,7 +37,7 @@ def study():
 def test_a_few_steps_tell_rate_and_weights_and_write_nothing(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
-    found = measure_here(study.run, study.dataset, threads=1)
+    found = measure_here(study.run, study.dataset, 1, CPU)
     assert found.samples_per_second > 0
     assert found.how.startswith("measured on 6 steps here (")
     assert 10**5 < found.weight_bytes < 10**8
@@ -44,7 +47,7 @@ def test_a_few_steps_tell_rate_and_weights_and_write_nothing(study, tmp_path, mo
 
 def test_a_slow_model_is_measured_on_small_batches(study, monkeypatch):
     monkeypatch.setattr(measured, "SECONDS", 0.0)
-    found = measure_here(study.run, study.dataset, threads=1)
+    found = measure_here(study.run, study.dataset, 1, CPU)
     assert found.how.startswith("measured on 1 step of 4 samples here (")
 
 
@@ -60,6 +63,6 @@ def test_a_memory_that_is_too_small_is_told(study, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(measured, "take_step", fail)
-    found = measure_here(study.run, study.dataset, threads=1)
+    found = measure_here(study.run, study.dataset, 1, CPU)
     assert found.samples_per_second is None
     assert "too small" in found.how
