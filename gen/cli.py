@@ -19,6 +19,8 @@ from splits.errors import TEMPORARY, Stopped, UserError
 from splits.files import DISK_ERRORS, FULL_ERRORS
 
 USER_ERROR_CODE = 2
+BROKEN_PIPE_CODE = 141
+"""as shells have it for whoever died of SIGPIPE"""
 
 EXAMPLES = """examples:
   clipgen dataset build icons-small            make the dataset of the demo
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_ERROR_CODE
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not (getattr(options, "shows", False) or getattr(options, "dry_run", False)):
+            return BROKEN_PIPE_CODE  # and what was to be done is not
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

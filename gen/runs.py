@@ -189,7 +189,7 @@ class Run:
     @property
     def has_weights(self) -> bool:
         """Whether there is all that a run needs which takes over its weights."""
-        return self.trained and bool(checkpoint_of(self.folder))
+        return self.trained and bool(recorded(self.folder, "checkpoint"))
 
     def _agrees_with(self, twin: Run) -> bool:
         """Whether its final weights are known, and the twin has none or the same."""

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from analysis.report.study_files import read_record
 from gen.runs import ATTEMPTS, cell_of, lock_is_held, sha256_of
+from splits.errors import UserError
 from splits.files import first_line
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def run_state(
 
 
 def _is_held(folder: Path) -> bool:
-    with suppress(OSError):  # a folder that cannot be written
+    with suppress(OSError, UserError):  # of a folder that cannot be read, or knows no locks
         return lock_is_held(folder / "lock")
     return False
 

@@ -19,6 +19,7 @@ def add_split_commands(commands: Verbs) -> None:
     study_command(verbs, "build", build_splits, "write the mixtures of a study")
     show = study_command(verbs, "show", show_splits, "what each mixture of a study holds")
     show.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two mixtures side by side")
+    show.set_defaults(shows=True)
     audit = study_command(verbs, "audit", audit_splits, "look for leaks and near duplicates")
     audit.add_argument(
         "--distance", type=int, default=4, help="bits of 64 in which near images may differ (4)"

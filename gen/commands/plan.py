@@ -26,7 +26,7 @@ class Slots(NamedTuple):
 
     Attributes:
         wanted: by the user; else as many as there is room for.
-        fast: of these, how many the processors are for; more share them, and take as long.
+        fast: of these, how many the processors are for; more share them, and save no time here.
     """
 
     wanted: int
@@ -198,7 +198,7 @@ def _costs_in_words(costs: Costs, count: int, slots: Slots, study: Study) -> lis
         on = f"{slots.fast} slots ({duration(costs.slot_seconds)} of one)"
         time = f"{least}{duration(costs.seconds)} on {on if slots.fast > 1 else 'one slot'}"
         if slots.wanted > slots.fast:
-            time += f", and no less on the {slots.wanted} that share this machine"
+            time += f", as which {slots.wanted} that share this machine are counted"
     disk = f"{size(costs.bytes)} of disk, of which {size(_free_bytes(study.folder))} are free"
     return [
         f"left: {counted(count, 'run')}, {time}; {disk}",

@@ -29,6 +29,7 @@ def add_status_command(commands: Verbs) -> None:
     watch = "again every two seconds, until every run is done"
     status.add_argument("--watch", action="store_true", help=watch)
     status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(shows=True)
 
 
 def show_status(options: argparse.Namespace) -> None:

@@ -64,6 +64,13 @@ def add_sweep_command(commands: Verbs) -> None:
 
 
 def sweep_study(options: argparse.Namespace) -> None:
+    from gen.training.preemption import ending_at_sigterm
+
+    with ending_at_sigterm():
+        _sweep(options)
+
+
+def _sweep(options: argparse.Namespace) -> None:
     _check(options)
     if options.dry_run:
         _plan(options)

@@ -13,7 +13,8 @@ def provide(name: str, data: Path, *, workers: int) -> str:
     """See that the dataset `data/name` is there, and as it is configured if it is rendered.
 
     A rendered dataset of another configuration, or by another generator, is set aside and made
-    anew. One that is imported, or not in `configs/datasets`, cannot be made here: what stands counts.
+    anew. One that is imported, or not in `configs/datasets`, cannot be made here: what stands
+    counts.
 
     Args:
         name: of the dataset.

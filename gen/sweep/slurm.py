@@ -147,7 +147,8 @@ def announce_lost_jobs(study: Study) -> None:
         array = job.split("_")[0]
         stored = study.folder / "slurm" / f"{job}_submitted.pkl"
         if stored.is_file() and not (study.folder / FOLDER / f"slurm-{array}.json").is_file():
-            name = DelayedSubmission.load(stored).function.folder.name
+            work: Any = DelayedSubmission.load(stored).function
+            name = work.folder.name
             twins = [run.name for run in study.runs if run.twin and run.twin.name == name]
             lost[array] |= dict.fromkeys([name, *twins], job)
     for runs in lost.values():
@@ -164,7 +165,7 @@ def units_of(runs: Sequence[Run], open_runs: Collection[str]) -> list[Unit]:
     for run in (run for run in runs if run.name in open_runs):
         if run.twin is not None and run.twin.name in units:
             units[run.twin.name] += (run,)
-        elif run.twin is None or run.twin.trained:
+        elif run.twin is None or run.twin.has_weights:
             units[run.name] = (run,)
     return list(units.values())
 

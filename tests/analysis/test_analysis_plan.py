@@ -9,7 +9,7 @@ from analysis.plan import coverage_of, plan_of, plans_of
 from analysis.run import compared_samples
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
-from gen.schema import ModelConfig, StudyConfig, TrainingConfig
+from gen.schema import HEAD, ModelConfig, ModelKind, StudyConfig, TrainingConfig
 from gen.sweep.arms import Arm
 from gen.sweep.study import Study
 from splits.budget import Budget
@@ -154,6 +154,12 @@ def test_every_arm_has_a_plan_and_knows_the_runs_of_the_others(dataset, tmp_path
     assert plans["b"].settings == ("natural_only",)
     names = {"natural_onlya", "cg_low_diversitya", "natural_onlyb"}
     assert plans["a"].siblings == plans["b"].siblings == names
+
+
+def test_one_arm_is_tested_as_its_model_can_be_whatever_the_file_says(dataset, tmp_path):
+    study = study_of(dataset, tmp_path, ["classifier"])
+    arm = replace(study.arms[0], model=ModelConfig(kind=ModelKind.classifier))
+    assert plans_of(replace(study, arms=(arm,)))["classifier"].prompts == (HEAD,)
 
 
 def test_one_arm_is_the_study_itself(dataset, tmp_path):

@@ -111,8 +111,8 @@ def test_of_a_pretrained_model_nobody_says_what_it_saw(
 def test_every_command_knows_a_pretrained_model(other: tuple[Workplace, list[str]]) -> None:
     workplace, overrides = other
     plan = workplace.clipgen("sweep", "debug", "--dry-run", *overrides)
-    assert "1 runs of 1 different mixtures" in plan
-    assert "1 pretrained models" in plan
+    assert "1 run of 1 different mixture" in plan
+    assert "1 pretrained model" in plan
     assert "done" in workplace.clipgen("status", "debug", *overrides)
     told = json.loads(workplace.clipgen("status", "debug", "--json", *overrides))
     assert [row["samples"] is None for row in told["runs"]] == [False, True]

@@ -79,7 +79,7 @@ def test_a_study_with_two_arms_has_a_report_on_each_and_one_over_them(
     assert "not planned" in page
     for arm, count in (("infonce", 2), ("sigmoid", 1)):
         of_arm = (report / arm / "index.html").read_text(encoding="utf-8")
-        assert f"{count} runs expected: {count} done, 0 new, 0 failed." in of_arm
+        assert f"{count} run{'s' * (count > 1)} expected: {count} done, 0 new, 0 failed." in of_arm
         assert "not part of this study" not in of_arm
     assert "nothing that it is made of has changed" in workplace.clipgen("sweep", "arms.yaml")
     empty = '<svg width="9pt" height="9pt"></svg>'  # drawing is most of a report's time

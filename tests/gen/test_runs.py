@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import time
 from pathlib import Path
 from threading import Timer
 from types import SimpleNamespace
@@ -22,10 +26,13 @@ from gen.runs import (
     read_record,
     run_identity,
     run_name,
+    timed_stage,
     update_record,
     void_results,
 )
 from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet, TrainingConfig
+from gen.sweep.queue import announced
+from splits.errors import UserError
 from splits.files import write_text
 
 HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
@@ -188,6 +195,33 @@ def test_a_run_is_marked_done_only_when_all_its_tables_count(stage, tmp_path):
     assert read_record(one.folder)[stage] == ""
 
 
+def test_seconds_are_summed_over_starts_until_what_they_were_spent_on_is_gone(tmp_path):
+    one = finished(run(tmp_path / "r"))
+    update_record(one.folder, checkpoint="c", seconds={"train": 5.0, "evaluate": 2.0})
+    void_results(one, "evaluated")
+    assert read_record(one.folder)["seconds"] == {"train": 5.0}
+    for _ in range(2):  # broken off, and begun again
+        void_results(one, "evaluated")
+        with timed_stage(one.folder, "evaluate"):
+            time.sleep(0.02)
+    assert 0.04 <= read_record(one.folder)["seconds"]["evaluate"] < 2.0
+    void_results(one, "evaluated", "analyzed", "checkpoint")
+    assert set(read_record(one.folder)["seconds"]) == {"evaluate"}
+
+
+def test_a_marker_that_goes_while_somebody_looks_is_no_error(tmp_path, monkeypatch):
+    one, is_file = finished(run(tmp_path / "r")), Path.is_file
+
+    def look(path):
+        there = is_file(path)
+        if path.name in ("DONE", "run.json"):
+            path.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "is_file", look)
+    assert one.done  # at that moment
+
+
 def test_results_of_weights_that_are_gone_do_not_count_for_new_ones(tmp_path, monkeypatch):
     one = finished(run(tmp_path / "r"))
     update_record(one.folder, checkpoint=file_sha256(one.final_weights))
@@ -208,6 +242,19 @@ def test_a_run_that_is_trained_again_has_nobody_else_s_weights(tmp_path, monkeyp
     monkeypatch.setattr(stages, "_train", lambda run, *_: write_text(run.final_weights, "own"))
     stages.train_run(one, None)
     assert not read_record(one.folder)["same_weights_as"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="cannot be locked") as caught, claim(run(tmp_path / "r")):
+        pass
+    assert str(tmp_path / "r") in str(caught.value)
+    with pytest.raises(UserError, match="cannot be locked"), announced(tmp_path, ["r"]):
+        pass
 
 
 def test_a_lock_is_held_as_long_as_its_owner_wants(tmp_path):

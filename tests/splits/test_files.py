@@ -10,7 +10,15 @@ from collections import namedtuple
 
 import pytest
 
-from splits.files import FULL_BYTES, is_full_disk, replacing, write_json, write_text
+from splits.files import (
+    FULL_BYTES,
+    first_line,
+    is_full_disk,
+    replacing,
+    text_of,
+    write_json,
+    write_text,
+)
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -108,3 +116,10 @@ def test_another_error_is_no_full_disk():
     further.__cause__ = refused
     assert not is_full_disk(refused)
     assert not is_full_disk(further)
+
+
+def test_a_file_that_is_not_there_or_cannot_be_read_has_no_text_and_no_line(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        assert (text_of(path), first_line(path)) == (None, "")
+    write_text(tmp_path / "FAILED", "\nout of memory\n\nTraceback\n")
+    assert first_line(tmp_path / "FAILED") == "out of memory"

@@ -1,10 +1,10 @@
-"""Times and sizes in words."""
+"""Times, sizes and counts in words."""
 
 from __future__ import annotations
 
 import pytest
 
-from gen.commands.amounts import duration, size
+from gen.commands.amounts import counted, duration, size
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,12 @@ def test_a_time_has_two_units_at_most(seconds, words):
 )
 def test_a_size_has_three_digits_or_so(count, words):
     assert size(count) == words
+
+
+def test_one_thing_stands_in_the_singular():
+    assert [counted(n, "run") for n in (0, 1, 2, 1000)] == [
+        "0 runs",
+        "1 run",
+        "2 runs",
+        "1,000 runs",
+    ]

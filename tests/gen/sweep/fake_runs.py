@@ -38,7 +38,7 @@ class FakeRun:
 
     @property
     def has_weights(self):
-        return self.trained
+        return self.trained and (self.folder / "run.json").is_file()
 
     @property
     def done(self):

@@ -173,12 +173,24 @@ def test_two_entries_may_speak_of_one_arm():
         ("include=[{model: [rn-tiny, vit-tiny]}]", "expected: one value"),
         ("include=[{seed: -1}]", "key `seed` is -1"),
         ("include=[{training.images: disk}]", r"`training\.images` decides no weights"),
+        ("grid={training.stream.share: [0.1, 0.2]}", "no arms apart where nothing is streamed"),
+        ("include=[{training.stream.buffer: 5}]", "no arms apart where nothing is streamed"),
     ],
 )
 def test_what_means_nothing_is_refused(override, message):
     with pytest.raises(UserError, match=message) as caught:
         arms_of(override)
     assert "command line" not in caught.value.where
+
+
+def test_an_include_for_arms_that_are_all_excluded_says_so():
+    with pytest.raises(UserError, match="and `exclude` leaves none of them"):
+        arms_of("exclude=[{seed: 0}]", "include=[{seed: 1}]")
+
+
+def test_streams_tell_arms_apart_where_there_are_shards():
+    shards, grid = "training.stream.shards=[a.tar]", "grid={training.stream.share: [0.1, 0.2]}"
+    assert labels(shards, grid) == ["share0.1", "share0.2"]
 
 
 def test_an_error_says_which_entry_is_wrong():

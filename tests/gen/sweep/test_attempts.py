@@ -68,6 +68,8 @@ FAILED, KILLED, STOPPED = Outcome.failed, Outcome.killed, Outcome.stopped
         ([(0, KILLED), (640, KILLED), (640, KILLED)], 2),
         ([(0, FAILED), (0, STOPPED), (0, FAILED)], 1),
         ([(0, FAILED), (0, Outcome.done)], 0),
+        ([(640, FAILED), (0, FAILED), (64, FAILED), (128, KILLED)], 1),
+        ([(0, FAILED), (640, STOPPED), (640, FAILED), (640, FAILED)], 2),
     ],
 )
 def test_failures_count_until_a_run_gets_further(tmp_path, tries, count):
@@ -85,6 +87,20 @@ def test_what_is_forgiven_counts_no_more_but_is_still_told(tmp_path):
     try_run(tmp_path, 0, FAILED)
     assert failures_in_a_row(tmp_path) == 1
     assert len(read_attempts(tmp_path)) == 2
+
+
+def test_steps_ahead_count_from_the_last_forgiveness(tmp_path):
+    try_run(tmp_path, 96000, KILLED)
+    forgive(tmp_path)
+    for seen in (0, 1000, 2000):  # its states were deleted
+        try_run(tmp_path, seen, KILLED)
+    assert failures_in_a_row(tmp_path) == 1
+
+
+def test_a_tally_knows_who_began_and_who_stopped(tmp_path):
+    for name, outcome in (("a", FAILED), ("a", STOPPED), ("b", STOPPED), ("b", KILLED)):
+        try_run(tmp_path / name, 0, outcome)
+    assert tally([tmp_path / "a", tmp_path / "b", tmp_path / "new"]) == (4, 2)
 
 
 def test_a_line_that_fits_only_in_part_is_an_error(tmp_path, monkeypatch):

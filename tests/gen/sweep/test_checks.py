@@ -74,6 +74,19 @@ def test_an_evaluation_that_asks_for_nothing_sensible_is_refused(override, found
         check_study(load_config("studies", "debug", [f"evaluation.{override}"]))
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("cpus=0", "gpus=-1", "nodes=0", "minutes=0", "signal_seconds=0"),
+        *("memory_gb=-1", "parallel=-1", "requeues=-1"),
+    ],
+)
+def test_resources_that_nobody_can_give_are_refused(override):
+    key, _, value = override.partition("=")
+    with pytest.raises(UserError, match=rf"`resources\.{key}` is {value}"):
+        check_study(load_config("studies", "debug", [f"resources.{override}"]))
+
+
 OPENAI = "evaluation.prompts=[domain_free,openai]"
 
 

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 import pytest
 from fake_runs import fake_study
 
-from gen.sweep import local, workers
+from gen.sweep import local, slots, workers
 from gen.sweep.local import run_sweep
 from gen.sweep.queue import queued
 from splits.errors import Stopped, UserError
@@ -26,9 +26,19 @@ study, plan = Path(sys.argv[1]), sys.argv[2].split(",")
 with (study / "starts").open("a") as file:
     file.write(f"{os.getpid()} {os.getsid(0)}\\n")
 start = len((study / "starts").read_text().splitlines())
-def begin():
+def note(**row):
     with (study / "a" / "attempts.jsonl").open("a") as file:
-        file.write(json.dumps({"started": "now"}) + "\\n")
+        file.write(json.dumps(row) + "\\n")
+def begin():
+    note(started="now")
+def stop():
+    note(ended="now", outcome="stopped")
+def report():
+    print("error: no room\\n  where:    /here\\n  fix:      make some")
+    print("W1122 01:32:54.239000 8113 torch/distributed/api.py:1028] Sending process 8126 closing")
+    print("error: cannot write\\n  where:    /here")
+    print("E1122 01:32:54.241000 8113 torch/distributed/api.py:1002] failed (exitcode: 75) local")
+    print("Traceback\\n=====")
 def finish():
     for name in ("a", "b"):
         (study / name / "DONE").touch()
@@ -181,6 +191,42 @@ def test_a_sweep_that_is_asked_to_end_waits_for_its_workers(study, capsys, act, 
     assert not is_alive(pid)
     assert "stopping: 1 worker writes what is not written yet" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_worker_that_torchrun_started_is_known_to_be_stopped_by_what_it_left(
+    study, monkeypatch, capsys
+):
+    shared = slots.Slot(0, {}, 2)
+    monkeypatch.setattr(slots.Slot, "command", lambda self, command: list(command))
+    monkeypatch.setattr(local, "slots_here", lambda *_, **__: [shared])
+    monkeypatch.setattr(local, "PATIENCE", 0.2)
+    with pytest.raises(
+        Stopped, match=r"no run got further .*: error: cannot write; where:    /here"
+    ):
+        sweep(study, "begin+stop+report+1")
+    told = capsys.readouterr().err
+    assert told.count("slot-0 stopped, and goes on: error: cannot write; where:    /here\n") == 1
+    assert "its worker ended" not in told
+
+
+def test_workers_that_stop_on_a_disk_with_room_do_not_end_the_sweep_as_a_full_disk(
+    study, monkeypatch
+):
+    monkeypatch.setattr(local, "PATIENCE", 0.2)
+    with pytest.raises(Stopped, match="no run got further for 0 minutes: last words"):
+        sweep(study, "begin+75")
+
+
+def test_slots_without_work_are_not_counted(study, monkeypatch):
+    asked = []
+
+    def slots_here(resources, wanted, most):
+        asked.append((wanted, most))
+        return [slots.Slot(0, {})]
+
+    monkeypatch.setattr(local, "slots_here", slots_here)
+    sweep(study, "finish", slots=8)
+    assert asked == [(8, 2)]
 
 
 def test_a_second_interrupt_ends_workers_at_once(study):

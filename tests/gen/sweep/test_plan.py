@@ -59,7 +59,7 @@ def test_the_rest_is_summed_up_with_the_source_of_the_numbers(printed, tmp_path)
 
 def test_slots_beyond_what_the_machine_has_save_no_time(printed, tmp_path):
     runs = [planned(tmp_path / "s", setting=name) for name in ("a", "b", "c")]
-    told = "28 s on 2 slots (42 s of one), and no less on the 8 that share this machine;"
+    told = "28 s on 2 slots (42 s of one), as which 8 that share this machine are counted;"
     assert told in printed(*runs, slots=8)
     assert "28 s on 2 slots (42 s of one); " in printed(*runs, slots=None)
     assert "42 s on one slot; " in printed(*runs, slots=1)

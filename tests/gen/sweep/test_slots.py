@@ -43,6 +43,14 @@ def test_as_many_slots_as_are_wanted_whatever_the_cores(machine):
     assert [slot.number for slot in slots_here(ResourcesConfig(), 3)] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("gpus", [(), ("0", "1", "2", "3")])
+def test_slots_that_are_not_needed_share_nothing(machine, gpus):
+    machine(8, *gpus)
+    found = slots_here(ResourcesConfig(), most=2)
+    assert [slot.environment[SLOTS_VARIABLE] for slot in found] == ["2", "2"]
+    assert len(slots_here(ResourcesConfig(), 1, most=2)) == 1
+
+
 def test_every_slot_has_gpus_of_its_own(machine):
     machine(64, "GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-e")
     assert gpus_of(slots_here(ResourcesConfig())) == ["GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-e"]

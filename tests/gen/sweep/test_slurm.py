@@ -48,7 +48,7 @@ class PlannedRun:
 
     name: str
     twin: PlannedRun | None = None
-    trained: bool = False
+    has_weights: bool = False
 
 
 def study_with(**resources: object) -> StudyConfig:
@@ -101,6 +101,13 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
     study = study_with(minutes=30)  # as the command line says
     found = resources_of(study, str(profile), ["resources.minutes=30", "seeds=[1]"])
     assert (found.minutes, found.partition) == (30, "gpu")
+
+
+def test_a_profile_that_gives_no_processor_is_refused(tmp_path: Path) -> None:
+    profile = tmp_path / "cluster.yaml"
+    profile.write_text("cpus: 0\n")
+    with pytest.raises(UserError, match=r"`resources\.cpus` is 0"):
+        resources_of(study_with(), str(profile))
 
 
 def test_an_unknown_key_of_a_profile_is_told_with_its_file(tmp_path: Path) -> None:
@@ -157,7 +164,7 @@ def test_a_job_goes_on_to_the_twins_of_its_run() -> None:
 
 
 def test_twins_of_a_trained_run_are_jobs_of_their_own() -> None:
-    first = PlannedRun("first", trained=True)
+    first = PlannedRun("first", has_weights=True)
     twins = [PlannedRun("twin", first), PlannedRun("other", first)]
     assert units_of([first, *twins], {"twin", "other"}) == [(twins[0],), (twins[1],)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from socket import gethostname
 
 import pytest
@@ -14,6 +15,7 @@ from gen.sweep.attempts import Outcome, note_end, note_start
 from gen.sweep.heartbeat import FRESH
 from gen.sweep.queue import FOLDER, announce_jobs, announced
 from gen.sweep.states import State, standings
+from gen.sweep.work import reason_of
 from splits.files import write_json, write_text
 
 
@@ -86,6 +88,25 @@ def test_a_failed_run_tells_its_last_error(run):
     write_text(run.failure, "out of memory\n\nTraceback\n")
     found = standing(run)
     assert (found.state, found.reason) == (State.failed, "out of memory")
+
+
+@pytest.mark.parametrize("name", ["FAILED", "DONE"])
+def test_a_marker_that_goes_while_somebody_looks_is_no_error(run, name, monkeypatch):
+    begin(run)
+    write_text(run.folder / name, "text")
+    is_file = Path.is_file
+
+    def look(path):
+        there = is_file(path)
+        if path.name == name:
+            path.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "is_file", look)
+    assert state(run) in (State.failed, State.stale)
+    assert state(run) is State.interrupted or name == "DONE"
+    write_text(run.failure, "why")
+    assert reason_of(run) == "why"
 
 
 def test_a_damaged_record_is_a_failure_that_says_how_to_mend_it(run):

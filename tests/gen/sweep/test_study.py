@@ -152,6 +152,11 @@ def test_a_grid_is_saved_as_it_was_asked_for(study, tmp_path):
     )
 
 
+def test_of_one_arm_the_model_that_is_trained_is_saved(study, tmp_path):
+    save_study(study("grid={model: [vit-tiny]}", runs=tmp_path))
+    assert OmegaConf.load(tmp_path / "debug" / "study.yaml").model.vision.kind == "vit"
+
+
 @pytest.mark.parametrize(
     ("grid", "found", "where"),
     [

@@ -45,6 +45,8 @@ def test_who_takes_over_weights_waits_for_them(study):
     assert [is_open(run) for run in study.runs] == [True, True, False]
     assert unfinished(study) == [first, second, third]
     put(first.final_weights)
+    assert not is_open(third)  # what is to be told of them is not written yet
+    put(first.folder / "run.json")
     assert is_open(third)
     put(first.folder / "DONE")
     assert not is_open(first)

@@ -7,22 +7,28 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread, current_thread
 from types import SimpleNamespace
 
 import pytest
 from fake_runs import fake_study, put
+from filelock import FileLock
 
+from gen import runs
 from gen.commands import worker
 from gen.commands.worker import Worker, finish, take_open_runs
 from gen.runs import claim
 from gen.sweep import heartbeat
 from gen.sweep.attempts import Outcome, note_start, read_attempts
+from gen.sweep.heartbeat import read_heartbeat
 from gen.sweep.work import forget_failures, give_up
 from splits.errors import UserError
 
 ALONE = SimpleNamespace(size=1, is_first=True, patient=None)
+BEAT = {"host": "other", "pid": 1, "job": "", "stage": "train", "since": "then"}
 
 
 @pytest.fixture
@@ -43,6 +49,7 @@ def stages(monkeypatch):
         order.append(run.name)
         planted.get(run.name, lambda: None)()
         put(run.final_weights)
+        put(run.folder / "run.json")
         put(run.folder / "DONE")
 
     monkeypatch.setattr(worker, "_do_stages", do_stages)
@@ -140,6 +147,13 @@ def test_a_full_disk_is_no_failure_of_the_run(study, stages, error):
     assert not study.runs[0].failure.exists()
 
 
+def test_a_disk_that_is_full_is_told_by_its_file(study, stages):
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/file")
+    stages.planted["a"] = raising(error)
+    with pytest.raises(OSError, match="/elsewhere/file"):
+        take_open_runs(Worker(study, ALONE))
+
+
 @pytest.mark.parametrize("error", [SystemExit(75), KeyboardInterrupt()])
 def test_a_run_that_is_stopped_has_not_failed(study, stages, error):
     stages.planted["a"] = raising(error)
@@ -159,8 +173,7 @@ def test_runs_that_others_hold_are_waited_for(study, stages, monkeypatch):
 
 def test_a_run_that_beats_on_another_machine_is_left_to_it(study, stages, monkeypatch):
     beat = study.runs[1].folder / heartbeat.NAME
-    content = {"host": "other", "pid": 1, "job": "", "stage": "train", "since": "then"}
-    put(beat, json.dumps(content))
+    put(beat, json.dumps(BEAT))
     give_up(study.runs[1], "said by the other")
     forget_failures(study)
     assert study.runs[1].failure.exists()
@@ -168,6 +181,35 @@ def test_a_run_that_beats_on_another_machine_is_left_to_it(study, stages, monkey
     monkeypatch.setattr(worker.time, "sleep", lambda seconds: stages.order.append(beat.unlink()))
     take_open_runs(Worker(study, ALONE))
     assert stages.order == ["a", "c", None, "b"]
+
+
+def test_while_a_run_is_worked_on_its_heart_beats_from_before_the_first_stage(study, stages):
+    beats = []
+    stages.planted["b"] = lambda: beats.append(read_heartbeat(study.runs[1].folder))
+    take_open_runs(Worker(study, ALONE))
+    assert [beat.pid for beat in beats] == [os.getpid()]
+    assert read_heartbeat(study.runs[1].folder) is None
+
+
+def test_of_machines_that_see_no_locks_of_each_other_one_does_a_run(study, stages, monkeypatch):
+    run = study.runs[0]
+    monkeypatch.setattr(heartbeat.socket, "gethostname", lambda: current_thread().name)
+    monkeypatch.setattr(runs, "FileLock", lambda path: FileLock(f"{path}-{current_thread().name}"))
+    put(run.folder / heartbeat.NAME, json.dumps(BEAT))  # of a third one, which died
+    os.utime(run.folder / heartbeat.NAME, (0, 0))
+    monkeypatch.setattr(heartbeat, "SETTLING", 0.3)
+    stages.planted["a"] = lambda: time.sleep(0.6)
+    found = []
+    threads = [
+        Thread(target=lambda: found.append(worker._work_on(Worker(study, ALONE), run)), name=name)
+        for name in ("here", "there")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stages.order == ["a"]
+    assert sorted(found) == [False, True]
 
 
 def test_stages_that_leave_a_run_undone_are_no_endless_work(study, monkeypatch):
@@ -190,6 +232,7 @@ def test_of_a_run_whose_weights_another_takes_over_the_training_alone_comes_firs
     def train(_, run):
         trained.append(run.name)
         put(run.final_weights)
+        put(run.folder / "run.json")
 
     monkeypatch.setattr(worker, "train", train)
     finish(Worker(study, ALONE), study.runs[2])

@@ -14,7 +14,6 @@ from gen.schema import TrainingConfig
 from gen.training import measured
 from gen.training.measured import measure_here
 
-
 CPU = torch.device("cpu")
 
 

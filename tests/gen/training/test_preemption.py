@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
 from gen.training.preemption import Preempted, ending_at_sigterm, watching_sigterm
-from splits.errors import TEMPORARY
+from splits.errors import TEMPORARY, UserError
 
 
 @pytest.fixture
@@ -22,11 +23,33 @@ def received():
 
 
 def test_a_termination_is_noted_and_reaches_nobody_else(received):
-    with watching_sigterm() as watch:
+    with suppress(Preempted), watching_sigterm() as watch:
         assert not watch.requested
         os.kill(os.getpid(), signal.SIGTERM)
         assert watch.requested
+        raise Preempted(64)
     assert received == []
+
+
+@pytest.mark.parametrize("error", [KeyError, None])
+def test_a_termination_that_nobody_heeded_comes_again(received, error):
+    with suppress(KeyError), watching_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == []
+        if error:
+            raise error
+    assert received == [signal.SIGTERM]
+
+
+def test_a_training_that_breaks_when_it_is_asked_to_end_ends_the_process():
+    def train():
+        with watching_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise UserError("the loss is no number")
+
+    with pytest.raises(SystemExit) as caught, ending_at_sigterm():
+        train()
+    assert caught.value.code == TEMPORARY
 
 
 def test_afterwards_the_handler_of_before_is_back_whatever_happened(received):
@@ -68,9 +91,9 @@ def test_outside_of_a_training_a_termination_ends_the_process_by_its_finally_cla
     given_back = []
 
     def work():
-        with watching_sigterm() as watch:
+        with suppress(Preempted), watching_sigterm():
             os.kill(os.getpid(), signal.SIGTERM)
-        assert watch.requested
+            raise Preempted(64)
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
