@@ -85,7 +85,7 @@ def failures_in_a_row(folder: Path) -> int:
     count, seen = 0, 0
     for attempt in _read(folder):
         if attempt is None:
-            count, seen = 0, 0
+            count = 0
             continue
         if attempt.outcome in (Outcome.done, Outcome.stopped):
             count = 0
