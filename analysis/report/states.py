@@ -17,7 +17,8 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from analysis.report.study_files import read_record
-from gen.runs import ATTEMPTS, cell_of, lock_is_held, sha256_of
+from gen.locks import lock_is_held
+from gen.runs import ATTEMPTS, cell_of, sha256_of
 from splits.errors import UserError
 from splits.files import first_line
 

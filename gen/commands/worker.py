@@ -131,7 +131,7 @@ def claimed(run: Run) -> Iterator[None]:
     Raises:
         UserError: somebody else holds it.
     """
-    from gen.runs import claim
+    from gen.locks import claim
     from gen.sweep.heartbeat import FRESH, beating, read_heartbeat
 
     end = time.monotonic() + FRESH
@@ -188,7 +188,7 @@ def analyze(worker: Worker, run: Run) -> None:
 
 def _work_on(worker: Worker, run: Run) -> bool:
     """Try an open run once; False where somebody else holds it."""
-    from gen.runs import claim
+    from gen.locks import claim
     from gen.sweep.heartbeat import beating
     from gen.sweep.work import give_up, is_open, last_failure, may_be_tried, reason_of
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gen.runs import check_locks, lock_is_held, utc_now
+from gen.locks import check_locks, lock_is_held
+from gen.runs import utc_now
 from splits.files import write_json
 
 FOLDER = "sweeps"

@@ -28,8 +28,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO
 
+from gen.locks import lock_is_held
 from gen.provenance import git_state
-from gen.runs import lock_is_held
 from gen.schema import ResourcesConfig
 from gen.sweep.attempts import Outcome, read_attempts
 from gen.sweep.heartbeat import read_heartbeat

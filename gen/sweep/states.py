@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from gen.runs import Run, cell_of, lock_is_held, read_record, recorded, run_identity
+from gen.locks import lock_is_held
+from gen.runs import Run, cell_of, read_record, recorded, run_identity
 from gen.sweep.attempts import Attempt, read_attempts
 from gen.sweep.changes import changed_keys, told
 from gen.sweep.heartbeat import Heartbeat, read_heartbeat

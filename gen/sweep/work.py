@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gen.runs import Run, claim, lock_is_held
+from gen.locks import claim, lock_is_held
+from gen.runs import Run
 from gen.sweep.attempts import Outcome, failures_in_a_row, forgive, read_attempts
 from gen.sweep.heartbeat import read_heartbeat
 from gen.sweep.study import Study

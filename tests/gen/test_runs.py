@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import time
 from pathlib import Path
-from threading import Timer
 from types import SimpleNamespace
 
 import pytest
-from filelock import FileLock
 
 from gen import runs, stages
 from gen.config import load_config
 from gen.runs import (
     Run,
     Target,
-    claim,
     file_sha256,
     identity,
-    lock_is_held,
     mark_done,
     read_record,
     run_identity,
@@ -31,8 +24,6 @@ from gen.runs import (
     void_results,
 )
 from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet, TrainingConfig
-from gen.sweep.queue import announced
-from splits.errors import UserError
 from splits.files import write_text
 
 HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
@@ -242,49 +233,6 @@ def test_a_run_that_is_trained_again_has_nobody_else_s_weights(tmp_path, monkeyp
     monkeypatch.setattr(stages, "_train", lambda run, *_: write_text(run.final_weights, "own"))
     stages.train_run(one, None)
     assert not read_record(one.folder)["same_weights_as"]
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, number):
-    def refuse(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match="cannot be locked") as caught, claim(run(tmp_path / "r")):
-        pass
-    assert str(tmp_path / "r") in str(caught.value)
-    with pytest.raises(UserError, match="cannot be locked"), announced(tmp_path, ["r"]):
-        pass
-
-
-def test_a_lock_is_held_as_long_as_its_owner_wants(tmp_path):
-    one = run(tmp_path / "r")
-    path = one.folder / "lock"
-    assert not lock_is_held(path)  # nobody made it yet, and nobody does by looking
-    assert not path.exists()
-    with claim(one) as mine:
-        assert mine
-        assert lock_is_held(path)
-    assert not lock_is_held(path)
-
-
-def test_a_run_that_is_held_is_not_claimed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "LOOK_SECONDS", 0.05)
-    one = run(tmp_path / "r")
-    with claim(one), claim(one) as mine:
-        assert not mine
-    with claim(one) as mine:
-        assert mine
-
-
-def test_a_look_at_the_lock_keeps_nobody_from_claiming(tmp_path):
-    one = run(tmp_path / "r")
-    one.folder.mkdir()
-    looking = FileLock(one.folder / "lock", thread_local=False)
-    looking.acquire()
-    Timer(0.1, looking.release).start()
-    with claim(one) as mine:
-        assert mine
 
 
 def test_a_run_that_nobody_began_has_no_record_yet(tmp_path):

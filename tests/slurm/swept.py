@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from cluster import Cluster, wait_for
@@ -18,7 +20,7 @@ from gen.sweep.attempts import Attempt, Outcome, read_attempts
 from gen.sweep.slurm import Submission, resources_of, submit_study
 from gen.sweep.study import Study, load_study, save_study
 
-STUDY = {
+STUDY: dict[str, Any] = {
     "dataset": "icons-debug",
     "model": "rn-tiny",
     "test_domains": ["sketch"],
@@ -61,6 +63,11 @@ class Swept:
         ):
             code = main([verb, str(self.path), *folders, *words])
         return code, printed.getvalue()
+
+    def states(self) -> list[str]:
+        """State of every run, as the command `status` tells."""
+        _, printed = self.clipgen("status", "--json")
+        return [run["state"] for run in json.loads(printed)["runs"]]
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -76,9 +75,7 @@ def test_what_is_queued_is_not_submitted_again_unless_it_was_cancelled(
     (job,) = first.jobs
     cluster.ask("scancel", f"{job}_0")
     wait_for(lambda: f"{job}_0" not in cluster.jobs(), 30, "the end of the job")
-    _, printed = swept.clipgen("status", "--json")
-    states = [run["state"] for run in json.loads(printed)["runs"]]
-    assert sorted(states) == ["new", "queued"]
+    assert sorted(swept.states()) == ["new", "queued"]
     second = swept.submit()
     assert second is not None
     assert list(second.jobs.values()) == [1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from cluster import Cluster, wait_for
-from swept import Plan, Swept, outcomes, weights
+from swept import STUDY, Plan, Swept, outcomes, weights
 
 from gen.sweep.attempts import Outcome
-from gen.sweep.states import State, standings
 
 pytestmark = pytest.mark.slurm
 
@@ -35,21 +37,26 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     limited, struck = plan("limited"), plan("struck", ["leave_out_domain"])
     submission = limited.submit(constraint="n2", minutes=1, signal_seconds=50)
     struck.submit()
+    limited.wait_for_state()
+    os.kill(limited.attempts[0].pid, signal.SIGSTOP)  # else it may be done before Slurm looks
     struck.wait_for_state()
     cluster.kill_node("n1")
+    wait_for(lambda: "SIGUSR2" in limited.logs(), 60, f"the time limit of {limited}")
+    os.kill(limited.attempts[0].pid, signal.SIGCONT)
     assert submission is not None
     (job,) = submission.jobs
 
     def was_queued_again() -> bool:
         return "Restarts=0" not in cluster.ask("scontrol", "show", "job", job)
 
-    wait_for(was_queued_again, 60, f"the time limit of {limited}")
+    wait_for(was_queued_again, 30, f"the end of {limited}")
     cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
-    for swept in (limited, struck):
+    cluster.start_node("n1")
+    for swept, end in ((limited, Outcome.stopped), (struck, Outcome.killed)):
         swept.wait_until_done()
         assert weights(swept).items() <= weights(undisturbed).items()
-    assert outcomes(struck.attempts) == [Outcome.killed, Outcome.done]
-    assert struck.attempts[1].samples_seen > 0
+        assert outcomes(swept.attempts) == [end, Outcome.done]
+        assert swept.attempts[1].samples_seen > 0
     # a run that takes its machine down again and again is given up
     assert "forgiven" not in (struck.folder / "attempts.jsonl").read_text()
 
@@ -64,15 +71,14 @@ def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
     cluster.ask("scancel", *submission.jobs, submission.report)
     wait_for(lambda: not cluster.jobs(), 30, "the end of the job")
     assert outcomes(swept.attempts) == [Outcome.stopped]
-    found, _ = standings(swept.study)
-    assert found[swept.study.runs[0].name].state is State.interrupted
+    assert swept.states() == ["interrupted"]
     swept.submit()
     wait_for(lambda: len(swept.attempts) > 1, 60, f"another attempt of {swept}")
     assert swept.attempts[1].samples_seen > 0
 
 
 def test_a_run_of_two_machines_is_queued_again_as_one(cluster: Cluster, plan: Plan) -> None:
-    swept = plan("shared")
+    swept = plan("shared", training=STUDY["training"] | {"samples_seen": 2560})
     submission = swept.submit(nodes=2)
     assert submission is not None
     swept.wait_for_state()

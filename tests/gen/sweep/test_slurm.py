@@ -17,7 +17,7 @@ from fake_runs import FakeRun, put
 from submitit.core.utils import DelayedSubmission
 
 from gen.config import load_config
-from gen.runs import claim
+from gen.locks import claim
 from gen.schema import ResourcesConfig, StudyConfig, TrainingConfig
 from gen.sweep import slurm, slurm_cluster, slurm_job
 from gen.sweep.attempts import Outcome, note_end, note_start

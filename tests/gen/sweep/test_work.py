@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fake_runs import fake_study, put
 
-from gen.runs import claim
+from gen.locks import claim
 from gen.sweep.attempts import Outcome, failures_in_a_row, note_end, note_start
 from gen.sweep.work import (
     complain,

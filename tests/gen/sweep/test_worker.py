@@ -20,7 +20,7 @@ from filelock import FileLock
 from gen import runs
 from gen.commands import worker
 from gen.commands.worker import Worker, finish, take_open_runs
-from gen.runs import claim
+from gen.locks import claim
 from gen.sweep import heartbeat
 from gen.sweep.attempts import Outcome, note_start, read_attempts
 from gen.sweep.heartbeat import read_heartbeat
