@@ -28,7 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 MOST_BYTES = 10_000_000
-MOST_MILLISECONDS = 3000
+MOST_MILLISECONDS = 8000
+"""two to three seconds on two free cores; other work on them must fail no test"""
 WIDTHS = (1280, 390)
 
 

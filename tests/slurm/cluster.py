@@ -131,6 +131,12 @@ class Cluster:
         """Number and node of every job that runs."""
         return [line.split()[1:] for line in self.jobs("%T %i %N") if line.startswith("RUNNING")]
 
+    def limit_time(self, job: str, minutes: int) -> None:
+        """Let a job's time end so many minutes after those that have begun."""
+        passed = self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%M").strip()
+        limit = int(passed.split(":")[-2]) + minutes
+        self.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
+
     def take_node(self, name: str, seconds: int) -> str:
         """Submit a job that preempts all others on a node; its number."""
         wants = ("--partition=high", f"--nodelist={name}", "--output=/dev/null", "--parsable")

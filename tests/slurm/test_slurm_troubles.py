@@ -35,22 +35,23 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     cluster: Cluster, plan: Plan, undisturbed: Swept
 ) -> None:
     limited, struck = plan("limited"), plan("struck", ["leave_out_domain"])
-    submission = limited.submit(constraint="n2", minutes=1, signal_seconds=50)
-    struck.submit()
+    submission = limited.submit(constraint="n2", minutes=60, signal_seconds=110)
+    assert submission is not None
+    (job,) = submission.jobs
     limited.wait_for_state()
     os.kill(limited.attempts[0].pid, signal.SIGSTOP)  # else it may be done before Slurm looks
+    cluster.limit_time(job, minutes=2)
+    struck.submit()
     struck.wait_for_state()
     cluster.kill_node("n1")
     wait_for(lambda: "SIGUSR2" in limited.logs(), 60, f"the time limit of {limited}")
     os.kill(limited.attempts[0].pid, signal.SIGCONT)
-    assert submission is not None
-    (job,) = submission.jobs
 
     def was_queued_again() -> bool:
         return "Restarts=0" not in cluster.ask("scontrol", "show", "job", job)
 
     wait_for(was_queued_again, 30, f"the end of {limited}")
-    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    cluster.limit_time(job, minutes=60)
     cluster.start_node("n1")
     for swept, end in ((limited, Outcome.stopped), (struck, Outcome.killed)):
         swept.wait_until_done()
