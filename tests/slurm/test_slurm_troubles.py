@@ -39,18 +39,17 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     assert submission is not None
     (job,) = submission.jobs
     limited.wait_for_state()
-    os.kill(limited.attempts[0].pid, signal.SIGSTOP)  # else it may be done before Slurm looks
+    # else it may be done before Slurm looks at the time, which then lets it go on
+    os.kill(limited.attempts[0].pid, signal.SIGSTOP)
     cluster.limit_time(job, minutes=2)
     struck.submit()
     struck.wait_for_state()
     cluster.kill_node("n1")
-    wait_for(lambda: "SIGUSR2" in limited.logs(), 60, f"the time limit of {limited}")
-    os.kill(limited.attempts[0].pid, signal.SIGCONT)
 
     def was_queued_again() -> bool:
         return "Restarts=0" not in cluster.ask("scontrol", "show", "job", job)
 
-    wait_for(was_queued_again, 30, f"the end of {limited}")
+    wait_for(was_queued_again, 90, f"the time limit of {limited}")
     cluster.limit_time(job, minutes=60)
     cluster.start_node("n1")
     for swept, end in ((limited, Outcome.stopped), (struck, Outcome.killed)):

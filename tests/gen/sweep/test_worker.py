@@ -17,7 +17,7 @@ import pytest
 from fake_runs import fake_study, put
 from filelock import FileLock
 
-from gen import runs
+from gen import locks
 from gen.commands import worker
 from gen.commands.worker import Worker, finish, take_open_runs
 from gen.locks import claim
@@ -194,7 +194,7 @@ def test_while_a_run_is_worked_on_its_heart_beats_from_before_the_first_stage(st
 def test_of_machines_that_see_no_locks_of_each_other_one_does_a_run(study, stages, monkeypatch):
     run = study.runs[0]
     monkeypatch.setattr(heartbeat.socket, "gethostname", lambda: current_thread().name)
-    monkeypatch.setattr(runs, "FileLock", lambda path: FileLock(f"{path}-{current_thread().name}"))
+    monkeypatch.setattr(locks, "FileLock", lambda path: FileLock(f"{path}-{current_thread().name}"))
     put(run.folder / heartbeat.NAME, json.dumps(BEAT))  # of a third one, which died
     os.utime(run.folder / heartbeat.NAME, (0, 0))
     monkeypatch.setattr(heartbeat, "SETTLING", 0.3)
