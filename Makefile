@@ -47,7 +47,7 @@ test-gpu: $(READY) ## the tests that need a CUDA device
 .PHONY: test-slurm
 test-slurm: $(READY) ## the tests on a Slurm cluster, started here (Debian: slurm-wlm, munge; root)
 	$(BIN)/python tests/slurm/packages.py
-	$(BIN)/python -m pytest -m slurm tests/slurm
+	$(BIN)/python -m pytest -m slurm $(or $(ARGS),tests/slurm)
 
 .PHONY: test-browser
 test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)

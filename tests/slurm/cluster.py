@@ -131,6 +131,9 @@ class Cluster:
         """Number and node of every job that runs."""
         return [line.split()[1:] for line in self.jobs("%T %i %N") if line.startswith("RUNNING")]
 
+    def was_queued_again(self, job: str) -> bool:
+        return "Restarts=0" not in self.ask("scontrol", "show", "job", job)
+
     def limit_time(self, job: str, minutes: int) -> None:
         """Let a job's time end so many minutes after those that have begun."""
         passed = self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%M").strip()

@@ -45,13 +45,10 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     struck.submit()
     struck.wait_for_state()
     cluster.kill_node("n1")
-
-    def was_queued_again() -> bool:
-        return "Restarts=0" not in cluster.ask("scontrol", "show", "job", job)
-
-    wait_for(was_queued_again, 90, f"the time limit of {limited}")
-    cluster.limit_time(job, minutes=60)
+    wait_for(lambda: "down" in cluster.node_states()[0], 60, "that Slurm misses n1")
     cluster.start_node("n1")
+    wait_for(lambda: cluster.was_queued_again(job), 90, f"the time limit of {limited}")
+    cluster.limit_time(job, minutes=60)
     for swept, end in ((limited, Outcome.stopped), (struck, Outcome.killed)):
         swept.wait_until_done()
         assert weights(swept).items() <= weights(undisturbed).items()
