@@ -83,10 +83,10 @@ class Swept:
         """Wait until the first run has written a state to go on from."""
         wait_for(lambda: list(self.folder.glob("checkpoints/state-*")), 90, f"a state of {self}")
 
-    def wait_until_done(self, seconds: float = 150) -> None:
-        """Wait until all runs are done."""
+    def wait_until_trained(self) -> None:
+        """Wait until all runs are trained; what follows is the same whatever happened before."""
         names = [run.name for run in self.study.runs]
-        wait_for(lambda: all(run.done for run in self.study.runs), seconds, f"{names}")
+        wait_for(lambda: all(run.trained for run in self.study.runs), 150, f"weights of {names}")
 
     def __str__(self) -> str:
         return f"{self.study.name}; {self.logs()}"
