@@ -48,7 +48,7 @@ def test_a_run_goes_on_after_its_time_limit_and_after_its_machine_died(
     wait_for(lambda: "down" in cluster.node_states()[0], 60, "that Slurm misses n1")
     cluster.start_node("n1")
     wait_for(lambda: cluster.was_queued_again(job), 90, f"the time limit of {limited}")
-    cluster.limit_time(job, minutes=60)
+    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     for swept, end in ((limited, Outcome.stopped), (struck, Outcome.killed)):
         swept.wait_until_trained()
         assert weights(swept).items() <= weights(undisturbed).items()
@@ -75,7 +75,8 @@ def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
 
 
 def test_a_run_of_two_machines_is_queued_again_as_one(cluster: Cluster, plan: Plan) -> None:
-    swept = plan("shared", training=STUDY["training"] | {"samples_seen": 2560})
+    # both ask each other at every step whether one was asked to end, until they write a line
+    swept = plan("shared", training=STUDY["training"] | {"log_every": 100})
     submission = swept.submit(nodes=2)
     assert submission is not None
     swept.wait_for_state()
