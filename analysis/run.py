@@ -26,11 +26,12 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
     """
     with timed_stage(run.folder, "analyze"):
         learner = load_trained(run, dataset)
-        with replacing(run.similarity) as temporary:
-            _similarity(learner, run, dataset).write_parquet(temporary)
+        tables = {"similarity": _similarity}
         if run.evaluation.probes:
-            with replacing(run.probes) as temporary:
-                _probes(learner, run, dataset).write_parquet(temporary)
+            tables["probes"] = _probes
+        for name, table_of in tables.items():
+            with replacing(run.analysis_table(name)) as temporary:
+                table_of(learner, run, dataset).write_parquet(temporary)
 
 
 def compared_samples(samples: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:

@@ -22,6 +22,8 @@ from omegaconf import OmegaConf
 from gen.config import resolved
 from gen.provenance import provenance
 from gen.schema import (
+    AnalysisConfig,
+    AnalysisKind,
     EvaluationConfig,
     ModelConfig,
     ModelKind,
@@ -45,6 +47,14 @@ STAGES = {"checkpoint": "train", "evaluated": "evaluate", "analyzed": "analyze"}
 """keys of run.json that tell that a stage is finished, and which"""
 PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
+ANALYSES = {
+    **{kind: (kind.value,) for kind in AnalysisKind},
+    AnalysisKind.sae: ("sae", "sae_sharing"),
+    AnalysisKind.maps: ("maps", "map_distances"),
+}
+"""names of the tables that a family of analyses writes"""
+ONLY_REPORTED = ("primary_site", "primary_measure")
+"""keys of the analyses' configuration that change no table of a run"""
 
 
 class Target(NamedTuple):
@@ -76,6 +86,7 @@ class Run:
     pixels: int
     """height and width of the dataset's images; a pretrained model has its own: `Learner.pixels`"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     pretrained: PretrainedConfig | None = None
     """where the model comes from, if it is not trained here"""
     source_sha256: str = ""
@@ -132,11 +143,13 @@ class Run:
     @cached_property
     def analyses_key(self) -> str:
         """What the analyses' tables depend on besides the weights."""
-        content = self._tested
+        asked = resolved(self.analysis)
+        analysis = {k: v for k, v in asked.items() if k not in ONLY_REPORTED}
+        content = {**self._tested, "analysis": analysis, "draws": self._held_out}
+        content["test_domains"] = sorted(self.test_domains)
         if self.evaluation.probes:
-            asked = resolved(self.evaluation)
-            content |= {key: asked[key] for key in PROBE_KEYS}
-            content |= {"draws": self._held_out, "test_domains": sorted(self.test_domains)}
+            evaluation = resolved(self.evaluation)
+            content |= {key: evaluation[key] for key in PROBE_KEYS}
         return sha256_of(content)
 
     @property
@@ -158,13 +171,15 @@ class Run:
         return self.pretrained is not None or self.model.kind is not ModelKind.classifier
 
     @property
-    def similarity(self) -> Path:
-        return self.folder / "analysis" / "similarity.parquet"
+    def analyses(self) -> dict[str, Path]:
+        """The analyses' tables that the study asks for, by name."""
+        names = [name for kind in self.analysis.kinds for name in ANALYSES[kind]]
+        names += ["probes"] if self.evaluation.probes else []
+        return {name: self.analysis_table(name) for name in names}
 
-    @property
-    def probes(self) -> Path:
-        """The linear probes' scores; there only where the study asks for them."""
-        return self.folder / "analysis" / "probes.parquet"
+    def analysis_table(self, name: str) -> Path:
+        """Where a table of the analyses stands, asked for or not."""
+        return self.folder / "analysis" / f"{name}.parquet"
 
     @property
     def failure(self) -> Path:
@@ -204,8 +219,7 @@ class Run:
     @property
     def analyzed(self) -> bool:
         """Whether every table of the analyses is there, of this configuration."""
-        tables = [self.similarity, *([self.probes] if self.evaluation.probes else [])]
-        return self._holds(tables, "analyzed", self.analyses_key)
+        return self._holds(list(self.analyses.values()), "analyzed", self.analyses_key)
 
     def _holds(self, tables: list[Path], stage: str, key: str) -> bool:
         return all(table.is_file() for table in tables) and recorded(self.folder, stage) == key

@@ -12,12 +12,15 @@ import polars as pl
 from gen.datasets.samples import Dataset
 from gen.models.checks import check_learner
 from gen.schema import (
+    AnalysisConfig,
+    AnalysisKind,
     BudgetRule,
     EvaluationConfig,
     ModelConfig,
     ModelKind,
     PromptSet,
     ResourcesConfig,
+    SiteLevel,
     StudyConfig,
     TrainingConfig,
 )
@@ -49,6 +52,7 @@ def check_study(config: StudyConfig) -> None:
             where=where,
         )
     _check_evaluation(config.evaluation, where)
+    _check_analysis(config.analysis, where)
     _check_ranges(config.training, where)
     _check_parts(config.training, where)
     check_resources(config.resources, where)
@@ -159,6 +163,28 @@ def _check_evaluation(evaluation: EvaluationConfig, where: str) -> None:
             raise UserError(
                 f"key `evaluation.{key}` is {value}", expected=f"at least {least}", where=where
             )
+
+
+def _check_analysis(analysis: AnalysisConfig, where: str) -> None:
+    """Similarity is always there: reports compare runs by it."""
+    names = [kind.name for kind in analysis.kinds]
+    if AnalysisKind.similarity not in analysis.kinds or len(set(names)) < len(names):
+        raise UserError(
+            f"key `analysis.kinds` is [{', '.join(names)}]",
+            expected="similarity and others, each once",
+            where=where,
+        )
+    levels = [level.name for level in analysis.levels]
+    if SiteLevel.residual not in analysis.levels or len(set(levels)) < len(levels):
+        raise UserError(
+            f"key `analysis.levels` is [{', '.join(levels)}]",
+            expected="residual and others, each once",
+            where=where,
+        )
+    if analysis.images < 4:
+        raise UserError(
+            f"key `analysis.images` is {analysis.images}", expected="at least 4", where=where
+        )
 
 
 def check_prompts(config: StudyConfig, model: ModelConfig) -> None:

@@ -158,7 +158,7 @@ def _outdated(run: Run, record: Mapping[str, Any]) -> str | None:
     """Why a run's results do not count, though they are there; None where they do, or are not.
 
     A run that is trained here has another folder where its dataset is another one; a pretrained
-    model's analyses depend on the dataset, and with probes on what is held out.
+    model's results depend on the dataset, and on what is held out.
     """
     ours = record.get("checkpoint", "")
     if ours and run.twin is not None and recorded(run.twin.folder, "checkpoint") not in ("", ours):
@@ -167,12 +167,11 @@ def _outdated(run: Run, record: Mapping[str, Any]) -> str | None:
     evaluated_else = bool(evaluated) and evaluated != run.evaluation_key
     analyzed_else = bool(analyzed) and analyzed != run.analyses_key
     if evaluated_else and analyzed_else and run.pretrained is not None:
-        probes = ", other held-out classes, prompts or probes" if run.evaluation.probes else ""
-        return f"evaluated on another dataset{probes}"
+        return "evaluated on another dataset, for other held-out classes or with other prompts"
     if evaluated_else:
         return "evaluated for other held-out classes, or with other prompts or without retrieval"
     if analyzed_else:
-        return "analysed with other probes"
+        return "analysed for another dataset, other held-out classes, analyses or probes"
     if text_of(run.folder / "DONE") not in (None, run.results_key):
         return "evaluated or analysed for another configuration"
     return None

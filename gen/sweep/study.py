@@ -266,6 +266,7 @@ def _arm_runs(
                 seed=seed,
                 pixels=dataset.pixels,
                 evaluation=arm.config.evaluation,
+                analysis=arm.config.analysis,
                 dataset_sha256=dataset.sha256,
                 arm=arm.label,
             )
@@ -305,6 +306,7 @@ def _pretrained_runs(
             seed=0,
             pixels=dataset.pixels,
             evaluation=config.evaluation,
+            analysis=config.analysis,
             pretrained=source,
             source_sha256=digest,
             dataset_sha256=dataset.sha256,

@@ -29,7 +29,7 @@ class Journal:
 
     Attributes:
         steps_between_asking: steps after which the processes of a run ask each other whether one
-            of them was asked to end; the same number in all.
+            of them was asked to end; the same number in all, which changes with the pace.
 
     Args:
         feed: of the run.

@@ -69,7 +69,8 @@ def _keep(training: Training, done: int, journal: Journal, watch: TerminationWat
         save_weights(path, training.towers, write=ranks.is_first)
         journal.artifact(path)
     # several processes must agree, which takes time: not at every step of a fast training
-    asked = done % journal.steps_between_asking == 0 and any_rank(watch.requested)
+    is_due = watch.is_telling_due(done, journal.steps_between_asking)
+    asked = is_due and any_rank(watch.requested)
     interval = checkpoint_interval(config)
     if asked or seen // interval > (seen - batch) // interval:
         _check(training, done, journal)

@@ -23,9 +23,20 @@ class Preempted(Stopped):
 
 
 class TerminationWatch:
-    """Whether the process was asked to end."""
+    """Whether the process was asked to end, and when processes last told each other."""
 
     requested = False
+    _told = 0
+
+    def is_telling_due(self, step: int, every: int) -> bool:
+        """Whether `every` steps or more have passed since this last said yes (first: step 0).
+
+        Not at multiples of `every`: where it changes with the pace, none might come for long.
+        """
+        if step - self._told < every:
+            return False
+        self._told = step
+        return True
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_no_stage_decodes_all_images_at_once(dataset, tmp_path, monkeypatch):
 def test_a_run_has_probes_where_the_study_asks(dataset, tmp_path):
     run = run_of(tmp_path, dataset, probes=True, shots=[1, 4, 16], probe_seeds=1, probe_images=4)
     analyze_run(run, dataset)
-    probes = pl.read_parquet(run.probes)
+    probes = pl.read_parquet(run.analysis_table("probes"))
     assert dict(probes.schema) == PROBES
     assert probes["site"].unique(maintain_order=True).to_list() == [
         *("stem", "layer1", "layer2", "layer3", "layer4", "embedding"),
@@ -139,11 +139,11 @@ def test_a_run_has_probes_where_the_study_asks(dataset, tmp_path):
     everything = probes.filter(classes="all", kind="full", trained_on="sketch", site="stem")
     assert (everything["value"] > 0.8).all()  # mean colours tell the classes apart
     assert everything["n"].to_list() == [15, 15]
-    assert pl.read_parquet(run.similarity)["site"].n_unique() == 6
+    assert pl.read_parquet(run.analysis_table("similarity"))["site"].n_unique() == 6
 
 
 def test_a_run_has_no_probes_where_the_study_asks_for_none(dataset, tmp_path):
     run = run_of(tmp_path, dataset)
     analyze_run(run, dataset)
-    assert run.similarity.is_file()
-    assert not run.probes.exists()
+    assert run.analysis_table("similarity").is_file()
+    assert not run.analysis_table("probes").exists()

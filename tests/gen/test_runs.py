@@ -23,7 +23,14 @@ from gen.runs import (
     update_record,
     void_results,
 )
-from gen.schema import EvaluationConfig, PretrainedConfig, PromptSet, TrainingConfig
+from gen.schema import (
+    AnalysisConfig,
+    AnalysisKind,
+    EvaluationConfig,
+    PretrainedConfig,
+    PromptSet,
+    TrainingConfig,
+)
 from splits.files import write_text
 
 HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
@@ -31,7 +38,13 @@ MIXTURE = SimpleNamespace(sha256="m" * 64, caption="caption_aligned")
 
 
 def run(
-    folder=Path("runs/s/r"), model="rn-tiny", pretrained=None, source="", dataset="", **evaluation
+    folder=Path("runs/s/r"),
+    model="rn-tiny",
+    pretrained=None,
+    source="",
+    dataset="",
+    analysis=None,
+    **evaluation,
 ):
     return Run(
         folder=folder,
@@ -43,6 +56,7 @@ def run(
         seed=3,
         pixels=32,
         evaluation=EvaluationConfig(**evaluation),
+        analysis=AnalysisConfig(**(analysis or {})),
         pretrained=pretrained,
         source_sha256=source,
         dataset_sha256=dataset,
@@ -78,6 +92,8 @@ def test_results_depend_on_how_they_are_made():
         run(retrieval=False).results_key,
         run(probes=True).results_key,
         run(probes=True, shots=[1, 2]).results_key,
+        run(analysis={"kinds": list(AnalysisKind)}).results_key,
+        run(analysis={"milestones": False}).results_key,
         pretrained().results_key,
         pretrained("b" * 64).results_key,
         pretrained(dataset="c" * 64).results_key,
@@ -87,6 +103,15 @@ def test_results_depend_on_how_they_are_made():
 
 def test_what_nobody_asked_for_changes_no_results():
     assert run(shots=[1, 2], probe_seeds=9).results_key == run().results_key
+
+
+def test_what_is_looked_at_first_is_no_part_of_the_analyses():
+    assert run(analysis={"primary_site": "layer2"}).results_key == run().results_key
+
+
+def test_every_family_of_analyses_has_a_table():
+    tables = run(analysis={"kinds": list(AnalysisKind)}, probes=True).analyses
+    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 3
 
 
 def test_analyses_stay_where_only_the_prompts_change():

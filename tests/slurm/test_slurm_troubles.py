@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from cluster import Cluster, wait_for
-from swept import STUDY, Plan, Swept, outcomes, weights
+from swept import Plan, Swept, outcomes, weights
 
 from gen.sweep.attempts import Outcome
 
@@ -75,8 +75,7 @@ def test_a_cancelled_run_stays_so_and_goes_on_when_it_is_submitted_again(
 
 
 def test_a_run_of_two_machines_is_queued_again_as_one(cluster: Cluster, plan: Plan) -> None:
-    # both ask each other at every step whether one was asked to end, until they write a line
-    swept = plan("shared", training=STUDY["training"] | {"log_every": 100})
+    swept = plan("shared")
     submission = swept.submit(nodes=2)
     assert submission is not None
     swept.wait_for_state()

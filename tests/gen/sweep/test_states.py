@@ -199,7 +199,8 @@ def test_results_for_other_prompts_are_stale(run):
 def test_results_without_the_probes_that_are_asked_for_are_stale(run):
     finish(run)
     found = standing(replace(run, evaluation=EvaluationConfig(probes=True)))
-    assert (found.state, found.reason) == (State.stale, "analysed with other probes")
+    told = "analysed for another dataset, other held-out classes, analyses or probes"
+    assert (found.state, found.reason) == (State.stale, told)
 
 
 def test_results_on_another_dataset_are_stale(tmp_path):
@@ -207,7 +208,8 @@ def test_results_on_another_dataset_are_stale(tmp_path):
     model = replace(planned(tmp_path), mixtures={}, **source)
     finish(model)
     found = standing(replace(model, dataset_sha256="b" * 64))
-    assert (found.state, found.reason) == (State.stale, "evaluated on another dataset")
+    told = "evaluated on another dataset, for other held-out classes or with other prompts"
+    assert (found.state, found.reason) == (State.stale, told)
 
 
 def test_a_stale_run_that_is_being_evaluated_again_and_was_killed_is_interrupted(run):

@@ -9,7 +9,12 @@ from contextlib import suppress
 
 import pytest
 
-from gen.training.preemption import Preempted, ending_at_sigterm, watching_sigterm
+from gen.training.preemption import (
+    Preempted,
+    TerminationWatch,
+    ending_at_sigterm,
+    watching_sigterm,
+)
 from splits.errors import TEMPORARY, UserError
 
 
@@ -105,3 +110,13 @@ def test_outside_of_a_training_a_termination_ends_the_process_by_its_finally_cla
     assert given_back == ["the lock"]
     os.kill(os.getpid(), signal.SIGTERM)
     assert received == [signal.SIGTERM]
+
+
+def test_processes_tell_each_other_in_time_however_the_pace_changes():
+    watch, told = TerminationWatch(), []
+    for step in range(1, 60):
+        if watch.is_telling_due(step, every=7 + step % 5):  # rarely a divisor of the step
+            told.append(step)
+    gaps = [after - before for before, after in zip([0, *told], told, strict=False)]
+    assert len(told) >= 5
+    assert max(gaps) <= 11
