@@ -34,6 +34,8 @@ from gen.schema import (
 from splits.files import write_text
 
 HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
+ANALYSES = ["analysis/similarity"]
+"""the tables of the analyses that a study asks for unless it says else"""
 MIXTURE = SimpleNamespace(sha256="m" * 64, caption="caption_aligned")
 
 
@@ -165,16 +167,13 @@ def test_a_pretrained_model_is_its_source_wherever_that_lies():
 @pytest.mark.parametrize(
     ("values", "tables"),
     [
-        ({}, ["predictions", "evaluation", "cells", "retrieval", "analysis/similarity"]),
-        ({"retrieval": False}, ["predictions", "evaluation", "cells", "analysis/similarity"]),
+        ({}, ["predictions", "evaluation", "cells", "retrieval", *ANALYSES]),
+        ({"retrieval": False}, ["predictions", "evaluation", "cells", *ANALYSES]),
         (
             {"retrieval": False, "probes": True},
-            ["predictions", "evaluation", "cells", "analysis/similarity", "analysis/probes"],
+            ["predictions", "evaluation", "cells", *ANALYSES, "analysis/probes"],
         ),
-        (
-            {"model": "classifier-rn-tiny"},
-            ["predictions", "evaluation", "cells", "analysis/similarity"],
-        ),
+        ({"model": "classifier-rn-tiny"}, ["predictions", "evaluation", "cells", *ANALYSES]),
     ],
 )
 def test_a_run_is_done_with_every_table_that_was_asked_for(values, tables, tmp_path):
@@ -192,9 +191,10 @@ def test_a_run_is_done_with_every_table_that_was_asked_for(values, tables, tmp_p
 
 def finished(one):
     """The run with everything on disk that it is asked for."""
-    for name in ("predictions", "evaluation", "cells", "retrieval", "analysis/similarity"):
+    for name in ("predictions", "evaluation", "cells", "retrieval"):
         write_text(one.folder / f"{name}.parquet", "table")
-    write_text(one.probes, "table")
+    for table in one.analyses.values():
+        write_text(table, "table")
     write_text(one.final_weights, "weights")
     update_record(one.folder, evaluated=one.evaluation_key, analyzed=one.analyses_key)
     mark_done(one)

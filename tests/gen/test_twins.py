@@ -60,8 +60,10 @@ def train(run, weights):
 
 
 def evaluated(run):
-    for name in ("predictions", "evaluation", "cells", "retrieval", "analysis/similarity"):
+    for name in ("predictions", "evaluation", "cells", "retrieval"):
         write_text(run.folder / f"{name}.parquet", "table")
+    for table in run.analyses.values():
+        write_text(table, "table")
     update_record(run.folder, evaluated=run.evaluation_key, analyzed=run.analyses_key)
     mark_done(run)
     assert run.done

@@ -84,8 +84,10 @@ def finish(run: Run, evaluate: float = 4.0, analyze: float = 1.0, **trained) -> 
     """Everything that a done run has."""
     if run.pretrained is None:
         train(run, **trained)
-    for name in ("predictions", "evaluation", "cells", "retrieval", "analysis/similarity"):
+    for name in ("predictions", "evaluation", "cells", "retrieval"):
         write_text(run.folder / f"{name}.parquet", "table")
+    for table in run.analyses.values():
+        write_text(table, "table")
     spent = {"train": trained.get("seconds", 20.0), "evaluate": evaluate, "analyze": analyze}
     keys = {"evaluated": run.evaluation_key, "analyzed": run.analyses_key}
     update_record(run.folder, seconds=spent, **keys)
