@@ -95,6 +95,10 @@ status: $(READY) ## where a study stands
 report: $(READY) ## write a study's report
 	$(BIN)/clipgen report $(STUDY) $(ARGS)
 
+.PHONY: sharing
+sharing: $(READY) ## what domains share, layer by layer: the trained runs' analyses, and the report
+	$(BIN)/clipgen analyze $(STUDY) $(ARGS) && $(BIN)/clipgen report $(STUDY) $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, some GB of disk)
 	$(BIN)/python benchmarks/splits.py $(ARGS)
@@ -102,6 +106,7 @@ bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, so
 	$(BIN)/python benchmarks/train_vs_openclip.py $(ARGS)
 	$(BIN)/python benchmarks/many_runs.py $(ARGS)
 	$(BIN)/python benchmarks/sweep.py $(ARGS)
+	$(BIN)/python benchmarks/similarity.py $(ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: $(READY) ## the speed claims about a CUDA device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,11 @@ import polars as pl
 import torch
 from tqdm import tqdm
 
-from analysis.sites import image_sites, reading
+from analysis.sites import Site, list_sites, pool, taps
 from gen.evaluation.embed import batch_size, embed_batches
 from gen.machine import available_memory
 from gen.models.trained import Learner
-from gen.schema import ImagePlace
+from gen.schema import ImagePlace, SiteLevel
 from gen.training.images import place_images
 from splits.errors import UserError
 
@@ -28,8 +28,9 @@ def site_activations(
     samples: pl.DataFrame,
     device: torch.device,
     bar: tqdm | None = None,
+    sites: Sequence[Site] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Pooled activations of all sites of an image tower (`analysis.sites`), in one pass.
+    """Pooled activations of the sites of an image tower (`analysis.sites`), in one pass.
 
     Args:
         learner: a trained or pretrained model.
@@ -37,6 +38,7 @@ def site_activations(
         samples: rows of its sample table.
         device: where to compute.
         bar: advanced by one per image.
+        sites: of the model's image tower; None: the residual ones.
 
     Returns:
         By site, in the order of an image, float32 [N, U].
@@ -49,7 +51,7 @@ def site_activations(
     position = 0
 
     def keep(site: str, activations: torch.Tensor) -> None:
-        batch[site] = activations.float().cpu().numpy()
+        batch[site] = pool(activations).float().cpu().numpy()
 
     def advance(features: torch.Tensor) -> None:
         nonlocal position
@@ -62,7 +64,8 @@ def site_activations(
             bar.update(len(features))
 
     batches = image_batches(folder, samples, learner.pixels, device)
-    with reading(image_sites(learner.model), keep):
+    chosen = list_sites(learner.model, SiteLevel.residual) if sites is None else sites
+    with taps(chosen, keep):
         embed_batches(learner, batches, device, advance)
     return found
 

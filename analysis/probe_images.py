@@ -25,7 +25,12 @@ def probe_pool(samples: pl.DataFrame, domains: Sequence[str], per_cell: int) -> 
         per_cell: images of a cell; a cell that has fewer gives all.
     """
     training = samples.filter(pl.col("split") == "train", pl.col("domain").is_in(list(domains)))
-    return training.filter(_places(training, POOL) < per_cell)
+    return capped(training, per_cell)
+
+
+def capped(samples: pl.DataFrame, per_cell: int) -> pl.DataFrame:
+    """At most `per_cell` samples of every (domain, class) cell, the same whatever the table."""
+    return samples.filter(_places(samples, POOL) < per_cell)
 
 
 def validation_part(pool: pl.DataFrame) -> np.ndarray:

@@ -1,12 +1,13 @@
-"""Intervals, paired comparisons and corrections for several of them.
+"""Intervals, paired comparisons, a regression's permutation test, corrections for several.
 
-Legend: N test samples, C classes. All intervals here are over test samples, for fixed classes and
-fixed models; they say nothing about other seeds or other draws of held-out classes.
+Legend: N test samples, C classes; of a regression N rows, K covariates, R permutations. All
+intervals here are over test samples, for fixed classes and fixed models; they say nothing about
+other seeds or other draws of held-out classes (`analysis.hierarchy` does).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.stats import norm
 from gen.evaluation.metrics import Estimate
 
 ROUNDING = 1e-12
+FEWEST_DEGREES = 3
+"""rows beyond the coefficients of a regression that is tested"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,27 @@ class Refused:
     """A number that is not given, and why."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class PartialEffect:
+    """What a predictor adds to covariates in a linear regression within blocks.
+
+    Attributes:
+        beta: standard deviations of the outcome per one of the predictor, covariates held; of
+            the variation within blocks.
+        delta_r2: share of the outcome's variance within blocks that the predictor explains
+            beyond the covariates.
+        delta_chance: the same of a predictor without any relation: its mean over permutations.
+        p: that the predictor adds nothing.
+        n: rows.
+    """
+
+    beta: float
+    delta_r2: float
+    delta_chance: float
+    p: float
+    n: int
 
 
 def paired_difference_interval(
@@ -136,6 +160,109 @@ def paired_ratio_interval(
     if hi - lo < ROUNDING:
         lo, hi = value - unseen / scores_2[1], value + unseen / scores_2[1]
     return Ratio(value, max(0.0, float(lo)), float(hi), len(labels), len(np.unique(labels)))
+
+
+def partial_effect(
+    outcome: np.ndarray,
+    predictor: np.ndarray,
+    covariates: np.ndarray,
+    blocks: np.ndarray,
+    shuffle: Callable[[np.ndarray], np.ndarray],
+) -> PartialEffect | Refused:
+    """Least squares of an outcome on covariates and one predictor, an intercept per block.
+
+    p: the permutation test of Freedman and Lane (1983). What the covariates leave of the outcome
+    is shuffled and fitted again; the statistic is the squared partial correlation, a function of
+    t². The smallest p is 1/(R + 1).
+
+    Args:
+        outcome, predictor: float of shape [N].
+        covariates: float of shape [N, K].
+        blocks: labels of shape [N].
+        shuffle: residuals [N] → [R, N], rows that are as likely as the residuals themselves where
+            the predictor adds nothing: `shuffled_within` or `shuffled_groups`.
+
+    Returns:
+        The effect; or why there is none: too few rows, or nothing left to explain, or by which.
+
+    Raises:
+        ValueError: shapes differ, or a value is no number.
+    """
+    columns_NK = np.column_stack([outcome, predictor, covariates]).astype(float)
+    if not np.isfinite(columns_NK).all() or len(columns_NK) != len(blocks):
+        raise ValueError("values that are no numbers, or not one block label per row")
+    _, block_N = np.unique(blocks, return_inverse=True)
+    within_NK = _within_blocks(columns_NK, block_N)
+    basis_NK = _basis(within_NK[:, 2:])
+    left_N2 = within_NK[:, :2] - basis_NK @ (basis_NK.T @ within_NK[:, :2])
+    spread_2, rest_2 = (within_NK[:, :2] ** 2).sum(axis=0), (left_N2**2).sum(axis=0)
+    if len(left_N2) - block_N.max() - 2 - basis_NK.shape[1] < FEWEST_DEGREES:
+        return Refused(f"{len(left_N2)} rows are too few for the covariates and blocks")
+    for name, rest, spread in zip(("outcome", "predictor"), rest_2, spread_2, strict=True):
+        if rest <= ROUNDING * max(spread, ROUNDING):
+            return Refused(f"the {name} does not vary beyond blocks and covariates")
+    shuffled_RN = _within_blocks(shuffle(left_N2[:, 0]).T, block_N).T
+    shuffled_RN -= (shuffled_RN @ basis_NK) @ basis_NK.T
+    product, product_R = float(left_N2[:, 0] @ left_N2[:, 1]), shuffled_RN @ left_N2[:, 1]
+    rest_R = np.maximum((shuffled_RN**2).sum(axis=1), ROUNDING * rest_2[0])
+    extreme = int((product_R**2 / rest_R >= product**2 / rest_2[0] - ROUNDING * rest_2[1]).sum())
+    return PartialEffect(
+        beta=product / float(rest_2[1]) * float(np.sqrt(spread_2[1] / spread_2[0])),
+        delta_r2=product**2 / float(rest_2[1] * spread_2[0]),
+        delta_chance=float((product_R**2).mean() / (rest_2[1] * spread_2[0])),
+        p=(1 + extreme) / (1 + len(shuffled_RN)),
+        n=len(left_N2),
+    )
+
+
+def shuffled_within(
+    values_N: np.ndarray, blocks: np.ndarray, permutations: int, seed: int
+) -> np.ndarray:
+    """Values permuted within their blocks, [R, N]: for rows that depend on no other row."""
+    rng = np.random.default_rng(seed)
+    shuffled_RN = np.tile(values_N, (permutations, 1))
+    for block in np.unique(blocks):
+        members = np.flatnonzero(blocks == block)
+        shuffled_RN[:, members] = rng.permuted(shuffled_RN[:, members], axis=1)
+    return shuffled_RN
+
+
+def shuffled_groups(
+    values_N: np.ndarray, groups: np.ndarray, blocks: np.ndarray, permutations: int, seed: int
+) -> np.ndarray:
+    """Values of whole groups permuted, alike in all blocks, [R, N]: for rows alike in a group.
+
+    The mean of a group in a block is replaced by that of another group in this block, of those
+    that stand in the same blocks; what rows have beyond these means is permuted within them.
+    """
+    _, group_N = np.unique(groups, return_inverse=True)
+    _, block_N = np.unique(blocks, return_inverse=True)
+    sums_GB = np.zeros((group_N.max() + 1, block_N.max() + 1))
+    counts_GB = np.zeros_like(sums_GB)
+    np.add.at(sums_GB, (group_N, block_N), values_N)
+    np.add.at(counts_GB, (group_N, block_N), 1)
+    means_GB = sums_GB / np.maximum(counts_GB, 1)
+    _, pattern_G = np.unique(counts_GB > 0, axis=0, return_inverse=True)
+    order_RG = shuffled_within(np.arange(len(means_GB)), pattern_G.ravel(), permutations, seed)
+    own_N = values_N - means_GB[group_N, block_N]
+    cell_N = group_N * means_GB.shape[1] + block_N
+    own_RN = shuffled_within(own_N, cell_N, permutations, seed + 1)
+    return means_GB[order_RG[:, group_N], block_N] + own_RN
+
+
+def _within_blocks(values_NK: np.ndarray, block_N: np.ndarray) -> np.ndarray:
+    """Values minus the mean of their block, column by column."""
+    sums = np.zeros((block_N.max() + 1, values_NK.shape[1]))
+    np.add.at(sums, block_N, values_NK)
+    return values_NK - (sums / np.bincount(block_N)[:, None])[block_N]
+
+
+def _basis(columns_NK: np.ndarray) -> np.ndarray:
+    """Orthonormal basis of the columns' span; constant or repeated columns add nothing to it."""
+    scale_K = np.linalg.norm(columns_NK, axis=0)
+    kept = columns_NK[:, scale_K > ROUNDING] / scale_K[scale_K > ROUNDING]
+    vectors, values, _ = np.linalg.svd(kept, full_matrices=False)
+    return vectors[:, values > 1e-9]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from analysis.report.accuracy_figures import has_rows
-from analysis.report.figures import (
-    COLOURS,
-    EXPOSURE_SETTINGS,
-    KNOWN,
-    SIMILARITY_SETTINGS,
-)
+from analysis.report.figures import COLOURS, EXPOSURE_SETTINGS, KNOWN
 from analysis.report.study import StudyPlan
 
 
 def figure_notes(plan: StudyPlan) -> dict[str, str]:
-    """Notes by the kind of figure: `headline`, `exposure`, `training`, `similarity`."""
+    """Notes by the kind of figure: `headline`, `exposure`, `training`."""
     return {
         "headline": _headline(plan),
         "exposure": _exposure(plan),
         "training": _training(plan),
-        "similarity": _similarity(plan),
     }
 
 
@@ -55,19 +49,4 @@ def _training(plan: StudyPlan) -> str:
     variants = [name for name in plan.settings if name not in KNOWN]
     if len(KNOWN) + len(variants) > len(COLOURS):
         note += " Variants have the colour of the setting that they vary."
-    return note
-
-
-def _similarity(plan: StudyPlan) -> str:
-    note = "Bands: mean of the 95 % jackknife intervals over classes. "
-    if plan.is_replicated:
-        note += (
-            "A line with its band per run (draw, seed); ceiling and chance are means over runs. "
-        )
-    note += (
-        "Ceiling: two halves of the images of one domain. Chance: classes shuffled. The intervals "
-        "do not cover other seeds or held-out classes."
-    )
-    if any(name not in KNOWN for name in plan.settings):
-        note += f" At most {SIMILARITY_SETTINGS} settings are drawn; all are in sharing.csv."
     return note

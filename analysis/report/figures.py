@@ -55,8 +55,6 @@ KNOWN = [
     "upper_bound_high",
 ]
 GREY, INK = "#777777", "#222222"
-SIMILARITY_SETTINGS = 4
-"""settings that the figure of similarities has room for"""
 EXPOSURE_SETTINGS = 8
 """settings that a figure of exposures has room for"""
 WIDTH = 9.6
@@ -228,74 +226,3 @@ def setting_handles(settings: Sequence[str], **look: Any) -> list[Artist]:
         for colour, same in names.items()
     }
     return [Line2D([], [], color=colour, label=label, **look) for colour, label in labels.items()]
-
-
-# ---------------------------------------------------------------------------- similarity
-
-
-@styled
-def similarity_figure(table: pl.DataFrame, served: pl.DataFrame) -> Figure:
-    """CKA per layer and run: pairs of domains that include the test domain, and the other pairs.
-
-    Args:
-        table: `tables.sharing`; the first SIMILARITY_SETTINGS settings are drawn.
-        served: `tables.served`.
-    """
-    test_domains = served["test_domain"].unique(maintain_order=True).to_list()
-    found = served["setting"].unique(maintain_order=True).to_list()
-    settings = ([s for s in KNOWN if s in found] or found)[:SIMILARITY_SETTINGS]
-    figure = Figure(
-        figsize=(WIDTH if len(settings) > 2 else NARROW, 2.5 * len(test_domains) + 0.8),
-        layout="constrained",
-    )
-    grid = figure.subplots(
-        len(test_domains), len(settings), sharex=True, sharey=True, squeeze=False
-    )
-    for row, test_domain in zip(grid, test_domains, strict=True):
-        for axes, setting in zip(row, settings, strict=True):
-            panel = {"test_domain": test_domain, "setting": setting}
-            applies = served.filter(**panel).height > 0
-            _similarity_panel(axes, table.filter(**panel), applies)
-            axes.set_title(f"{test_domain}:\n{textwrap.fill(setting_label(setting), 24)}")
-        row[0].set_ylabel("CKA")
-    legend(figure, _similarity_legend())
-    return figure
-
-
-PAIRS = {
-    "with_test_domain": ("pairs with the test domain", "#D55E00"),
-    "others": ("other pairs", "#0072B2"),
-}
-
-
-def _similarity_panel(axes: Axes, table: pl.DataFrame, applies: bool) -> None:
-    if table.is_empty():
-        text = "missing" if applies else "does not apply"
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
-    opacity = 0.16 / max(1, table["run"].n_unique())
-    for pairs, (_, colour) in PAIRS.items():
-        of_pairs = table.filter(pairs=pairs)
-        for _, rows in of_pairs.sort("depth").group_by("run", maintain_order=True):
-            axes.fill_between(
-                rows["depth"], rows["lo"], rows["hi"], color=colour, alpha=opacity, linewidth=0
-            )
-            axes.plot(rows["depth"], rows["value"], color=colour, marker="o", markersize=3.5)
-        ceiling = (
-            of_pairs.group_by("depth", maintain_order=True).agg(pl.mean("ceiling")).sort("depth")
-        )
-        axes.plot(ceiling["depth"], ceiling["ceiling"], color=colour, linestyle="--", linewidth=1)
-    chance = table.group_by("depth", maintain_order=True).agg(pl.col("chance").mean()).sort("depth")
-    axes.plot(chance["depth"], chance["chance"], color=GREY, linestyle=":", linewidth=1.3)
-    sites = table.select("depth", "site").unique().sort("depth")
-    axes.set_xticks(sites["depth"].to_list(), sites["site"].to_list(), rotation=45, ha="right")
-
-
-def _similarity_legend() -> list[Artist]:
-    return [
-        *(
-            Line2D([], [], color=colour, marker="o", markersize=3.5, label=label)
-            for label, colour in PAIRS.values()
-        ),
-        Line2D([], [], color=INK, linestyle="--", linewidth=1, label="ceiling (two halves)"),
-        Line2D([], [], color=GREY, linestyle=":", linewidth=1.3, label="chance"),
-    ]

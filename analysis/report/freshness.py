@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.report.schemas import REMEDIES
 from analysis.report.states import strangers
 from analysis.report.study import StudyPlan
-from analysis.report.study_files import REMEDIES
 from gen.runs import ATTEMPTS, sha256_of
 from splits.files import write_json
 
@@ -30,7 +30,11 @@ def report_key(plans: Sequence[StudyPlan], folder: Path, *facts: Any) -> str:
         facts: what else decides the report (JSON-able): the configuration, the state of the code.
     """
     parts = [
-        [plan.name, plan.arm, plan.dataset_sha256, plan.prompts, plan.probes] for plan in plans
+        [
+            *(plan.name, plan.arm, plan.dataset_sha256, plan.prompts, plan.probes),
+            *(plan.analyses, plan.primary),
+        ]
+        for plan in plans
     ]
     mixtures = {name for plan in plans for run in plan.runs for name in run.mixtures.values()}
     manifests = {

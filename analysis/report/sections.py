@@ -1,6 +1,6 @@
 """The sections of a study's report, in the order in which one reads them.
 
-What the quantities and the evaluation of a study give stands in modules of their own.
+What the quantities, the evaluation and the sharing of a study give stands in modules of their own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from analysis.report.comparison_views import contrasts_view, over_draws_view, sp
 from analysis.report.contrasts import over_draws
 from analysis.report.evaluation import evaluation_sections
 from analysis.report.figure_notes import figure_notes
-from analysis.report.figures import exposure_figure, similarity_figure, training_figure
+from analysis.report.figures import exposure_figure, training_figure
 from analysis.report.quantities import quantity_sections
 from analysis.report.section import Chart, Links, Part, Section, Table, Text
+from analysis.report.sharing import sharing_sections
 from analysis.report.spread import accuracy_spread
 from analysis.report.study import StudyResults
 from analysis.report.summary import caveat, twin_note
@@ -66,7 +67,7 @@ def report_sections(
         accuracy_section(results, headline, evaluation_pages),
         *quantity_sections(results),
         *evaluation_sections(results),
-        similarity_section(results),
+        *sharing_sections(results),
         training_section(results),
         cost_section(results),
         provenance_section(results),
@@ -171,20 +172,6 @@ def _held_out_lists(results: StudyResults) -> list[Text]:
         )
         for number, held_out in enumerate(draws)
     ]
-
-
-def similarity_section(results: StudyResults) -> Section:
-    """How alike the domains are, site by site."""
-    sharing = tables.sharing(results)
-    chart = Chart(
-        name="similarity",
-        figure=similarity_figure(sharing, tables.served(results)) if sharing.height else None,
-        data="sharing",
-        label="Similarity (CKA of class means) per layer of the image tower",
-        note=figure_notes(results.plan)["similarity"],
-    )
-    title = "How alike the domains look, layer by layer"
-    return Section(title, (chart, Table("sharing", sharing)))
 
 
 def training_section(results: StudyResults) -> Section:

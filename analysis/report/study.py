@@ -11,6 +11,15 @@ from typing import Any
 
 import polars as pl
 
+from analysis.report.schemas import (
+    ANALYSES,
+    CELLS,
+    METRICS,
+    PREDICTIONS,
+    PROBES,
+    RUN_COLUMNS,
+    Schema,
+)
 from analysis.report.states import (
     Marker,
     mixed_tables,
@@ -19,8 +28,6 @@ from analysis.report.states import (
     strangers,
 )
 from analysis.report.study_files import (
-    RUN_COLUMNS,
-    Schema,
     collect,
     read_lines,
     read_manifests,
@@ -28,67 +35,10 @@ from analysis.report.study_files import (
     read_record,
 )
 from gen.evaluation.score import EVALUATION
+from gen.runs import ANALYSES as TABLES_OF_KIND
 from gen.runs import Target
+from gen.schema import AnalysisKind
 
-PREDICTIONS = {
-    "id": pl.String,
-    "split": pl.String,
-    "domain": pl.String,
-    "class_name": pl.String,
-    "label": pl.Int64,
-    "correct": pl.Boolean,
-    "checkpoint": pl.Categorical,  # 64 letters, the same in every row of a run
-}
-CELLS = {
-    "split": pl.String,
-    "domain": pl.String,
-    "class_name": pl.String,
-    "label": pl.Int64,
-    "n": pl.Int64,
-    "correct": pl.Int64,
-    "value": pl.Float64,
-    "lo": pl.Float64,
-    "hi": pl.Float64,
-    "mistaken_for": pl.String,
-    "mistaken": pl.Int64,
-}
-PROBES = {
-    "site": pl.String,
-    "depth": pl.Int64,
-    "trained_on": pl.String,
-    "domain": pl.String,
-    "kind": pl.String,
-    "shots": pl.Int64,
-    "probe_seed": pl.Int64,
-    "c": pl.Float64,
-    "draw": pl.Int64,
-    "classes": pl.String,
-    "value": pl.Float64,
-    "lo": pl.Float64,
-    "hi": pl.Float64,
-    "n": pl.Int64,
-    "n_classes": pl.Int64,
-    "chance": pl.Float64,
-}
-SIMILARITY = {
-    "site": pl.String,
-    "depth": pl.Int64,
-    "domain_a": pl.String,
-    "domain_b": pl.String,
-    "measure": pl.String,
-    "value": pl.Float64,
-    "lo": pl.Float64,
-    "hi": pl.Float64,
-    "n": pl.Int64,
-    "chance": pl.Float64,
-    "ceiling": pl.Float64,
-}
-METRICS = {
-    "step": pl.Int64,
-    "samples_seen": pl.Int64,
-    "loss": pl.Float64,
-    "loss_floor": pl.Float64,
-}
 HEADLINE_METRIC = "balanced_top1"
 
 
@@ -142,6 +92,9 @@ class StudyPlan:
         dataset_seconds: how long the dataset took to build.
         prompts: names of the prompt sets; the first one makes the headline scores.
         probes: whether linear probes are trained.
+        analyses: names of the families of analyses (`gen.schema.AnalysisKind`).
+        primary: site and measure of sharing that are held against generalization; the site is
+            empty for the last one before the embedding.
         dataset_sha256: hash of the dataset; empty where it is not known.
         arm: which of its study's ways to train this is; empty where it has one.
         siblings: names of the runs of its study's arms.
@@ -161,6 +114,8 @@ class StudyPlan:
     dataset_seconds: float | None = None
     prompts: tuple[str, ...] = ("domain_free",)
     probes: bool = False
+    analyses: tuple[str, ...] = ("similarity",)
+    primary: tuple[str, str] = ("", "s_id_nc")
     dataset_sha256: str = ""
     arm: str = ""
     siblings: frozenset[str] = frozenset()
@@ -212,12 +167,13 @@ class StudyResults:
     Attributes:
         runs: one row per planned run: `run`, `setting`, `seed`, `state` (`states.py` has all of
             them) and the `reason` for it (empty: none).
-        evaluation, predictions, cells, probes, metrics, similarity: the tables of docs/formats.md
-            with `run`, `setting` and `seed`; those of finished runs, but `metrics` of all that
-            are begun and not stale. `predictions` are those of the final weights with the
-            headline's prompts, in the test domains of their run, of classes that some draw holds
-            out unless all were asked for; they have `correct` instead of `top5`. The seed of a
-            probe is `probe_seed`.
+        evaluation, predictions, cells, probes, metrics: the tables of docs/formats.md with `run`,
+            `setting` and `seed`; those of finished runs, but `metrics` of all that are begun and
+            not stale. `predictions` are those of the final weights with the headline's prompts,
+            in the test domains of their run, of classes that some draw holds out unless all were
+            asked for; they have `correct` instead of `top5`. The seed of a probe is `probe_seed`.
+        analyses: the tables of the study's analyses in the same way, by name; those that the
+            study does not ask for are empty.
         mixtures: manifest by name of the mixture's folder.
         records: run.json by run, of all that are begun and not stale.
         problems: what is damaged or absent although it should be there, one sentence each.
@@ -232,7 +188,7 @@ class StudyResults:
     cells: pl.DataFrame
     probes: pl.DataFrame
     metrics: pl.DataFrame
-    similarity: pl.DataFrame
+    analyses: dict[str, pl.DataFrame]
     mixtures: dict[str, dict[str, Any]]
     records: dict[str, dict[str, Any]]
     problems: tuple[str, ...]
@@ -272,14 +228,14 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
     mixed = mixed_tables(plan, records, predictions, headlines, cells)
     states |= {name: ("stale", reason) for name, reason in mixed.items()}
     if mixed:
-        whole = ~pl.col("run").is_in(list(mixed))
-        tables = {name: table.filter(whole) for name, table in tables.items()}
+        tables = _without(tables, mixed)
     counted = {name: r for name, r in records.items() if states[name][0] != "stale"}
     logged = _named(_logged(plan, folder, states))
     return StudyResults(
         plan=plan,
         runs=_run_table(plan, states),
-        **tables,
+        **{name: table for name, table in tables.items() if name not in ANALYSES},
+        analyses={name: tables[name] for name in ANALYSES},
         metrics=collect(folder, logged, "metrics.jsonl", METRICS, read_lines, problems),
         mixtures=read_manifests(folder / "mixtures", _wanted_mixtures(plan), problems),
         records=counted,
@@ -289,6 +245,11 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
             {run.name: markers[run.name] for run in done if run.name not in mixed}, records
         ),
     )
+
+
+def _without(tables: dict[str, pl.DataFrame], runs: Collection[str]) -> dict[str, pl.DataFrame]:
+    whole = ~pl.col("run").is_in(list(runs))
+    return {name: table.filter(whole) for name, table in tables.items()}
 
 
 def _wanted_mixtures(plan: StudyPlan) -> dict[str, tuple[str, str]]:
@@ -347,22 +308,18 @@ def _read_tables(
     def read(name: str, schema: Schema, reader: Callable = read_parquet) -> pl.DataFrame:
         return collect(folder, named, f"{name}.parquet", schema, reader, problems)
 
-    probed = runs if plan.probes else []
+    def read_analysis(name: str, schema: Schema, *, asked: bool) -> pl.DataFrame:
+        path = f"analysis/{name}.parquet"
+        return collect(folder, named if asked else [], path, schema, read_parquet, problems)
+
+    asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
     return {
         "predictions": read("predictions", PREDICTIONS, read_compared),
         "evaluation": read("evaluation", EVALUATION),
         "cells": read("cells", CELLS),
-        "similarity": read("analysis/similarity", SIMILARITY),
-        "probes": collect(
-            folder, _named(probed), "analysis/probes.parquet", PROBES, _read_probes, problems
-        ),
+        "probes": read_analysis("probes", PROBES, asked=plan.probes),
+        **{name: read_analysis(name, s, asked=name in asked) for name, s in ANALYSES.items()},
     }
-
-
-def _read_probes(path: Path, schema: Schema) -> pl.DataFrame:
-    """The table of a run's probes; `seed` of the draw of its images is no seed of the run."""
-    stored = {("seed" if name == "probe_seed" else name): kind for name, kind in schema.items()}
-    return read_parquet(path, stored).rename({"seed": "probe_seed"})
 
 
 def _named(runs: list[PlannedRun]) -> list[dict[str, Any]]:

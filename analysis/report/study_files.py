@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-Schema = dict[str, Any]
-RUN_COLUMNS: Schema = {"run": pl.String, "setting": pl.String, "seed": pl.Int64}
+from analysis.report.schemas import REMEDIES, RUN_COLUMNS, STORED, Schema
+
 UNREADABLE = (
     OSError,
     ValueError,
@@ -21,16 +21,6 @@ UNREADABLE = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
 )
-EVALUATED = "`clipgen evaluate STUDY --run …` makes it again"
-ANALYZED = "`clipgen analyze STUDY --run …` makes it again"
-REMEDIES = {
-    "predictions.parquet": EVALUATED,
-    "evaluation.parquet": EVALUATED,
-    "cells.parquet": EVALUATED,
-    "analysis/similarity.parquet": ANALYZED,
-    "analysis/probes.parquet": ANALYZED,
-    "metrics.jsonl": "it was written while training and cannot be made again",
-}
 NUMBER = (int, float, type(None))
 OBJECT = (dict, type(None))
 MANIFEST_KEYS = ("domains", "classes", "realised")
@@ -96,12 +86,13 @@ def read_parquet(
 
     Args:
         path: of the file.
-        schema: type by column.
+        schema: type by column; those of `schemas.STORED` have another name in the file.
         rows: which to take; may use columns that the schema does not name.
         made: columns of the schema that are made of the file's; these may be others too.
     """
     table = pl.scan_parquet(path, glob=False)
-    wanted = (table if rows is None else table.filter(rows)).with_columns(**made)
+    renamed = {name: pl.col(stored) for name, stored in STORED.items() if name in schema}
+    wanted = (table if rows is None else table.filter(rows)).with_columns(**made, **renamed)
     return wanted.select(*schema).cast(schema).collect()  # type: ignore[arg-type]
 
 

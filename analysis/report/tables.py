@@ -174,38 +174,6 @@ def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def sharing(results: StudyResults) -> pl.DataFrame:
-    """Similarity per run and layer: pairs that include the test domain, and all other pairs.
-
-    Means over pairs. The interval is the mean of the pairs' intervals, as if their errors were
-    one: pairs share their classes and images.
-
-    Columns: `test_domain`, `setting`, `run`, `draw` (null where the run serves several), `seed`,
-    `site`, `depth`, `pairs` (`with_test_domain`, `others`), `value`, `lo`, `hi`, `chance`,
-    `ceiling`, `n_pairs`.
-    """
-    cka = results.similarity.filter(pl.col("value").is_finite(), measure="cka").drop(
-        "setting", "seed"
-    )
-    named = ["test_domain", "setting", "run", "seed"]
-    draw = pl.when(pl.col("draw").n_unique() == 1).then(pl.col("draw").first())
-    runs = served(results).group_by(named, maintain_order=True).agg(draw.alias("draw"))
-    table = runs.join(cka, on="run", how="inner", maintain_order="left")
-    is_test = (pl.col("domain_a") == pl.col("test_domain")) | (
-        pl.col("domain_b") == pl.col("test_domain")
-    )
-    keys = ["test_domain", "setting", "run", "draw", "seed", "site", "depth", "pairs"]
-    pairs = pl.when(is_test).then(pl.lit("with_test_domain")).otherwise(pl.lit("others"))
-    return (
-        table.with_columns(pairs=pairs)
-        .group_by(keys, maintain_order=True)
-        .agg(
-            pl.col("value", "lo", "hi", "chance", "ceiling").mean(),
-            n_pairs=pl.struct("domain_a", "domain_b").n_unique(),
-        )
-    )
-
-
 def missing_runs(results: StudyResults, settings: Sequence[str], target: Target) -> list[str]:
     """Runs of these settings for a target that are not finished."""
     states = dict(results.runs.select("run", "state").iter_rows())

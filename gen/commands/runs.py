@@ -41,10 +41,12 @@ def add_run_commands(commands: Verbs) -> None:
     for name, command, text in (
         ("train", train_one, "train one run"),
         ("evaluate", evaluate_one, "evaluate one trained run (again)"),
-        ("analyze", analyze_one, "analyse one trained run (again)"),
     ):
         stage = study_command(commands, name, command, text)
         stage.add_argument("--run", metavar="ID", required=True, help="name, or a prefix of it")
+    text = "analyse one trained run (again), or all that lack what the study asks for"
+    stage = study_command(commands, "analyze", analyze_runs, text)
+    stage.add_argument("--run", metavar="ID", help="name, or a prefix of it")
 
 
 def run_study(options: argparse.Namespace) -> None:
@@ -79,8 +81,23 @@ def evaluate_one(options: argparse.Namespace) -> None:
     _one_stage(options, evaluate, trained=True)
 
 
-def analyze_one(options: argparse.Namespace) -> None:
-    _one_stage(options, analyze, trained=True)
+def analyze_runs(options: argparse.Namespace) -> None:
+    from gen.runs import mark_done
+
+    if options.run:
+        _one_stage(options, analyze, trained=True)
+        return
+    with _ending_well():
+        study = load(options)
+        with _leading(study) as worker:
+            if worker is None:
+                return
+            for run in study.runs:
+                if run.trained and not run.analyzed:
+                    with claimed(run):
+                        analyze(worker, run)
+                        mark_done(run)
+                    print(run.folder)
 
 
 def _one_stage(

@@ -99,7 +99,9 @@ class AnalysisKind(Enum):
 class AnalysisConfig:
     """What is looked for inside of every model of a study."""
 
-    kinds: list[AnalysisKind] = field(default_factory=lambda: [AnalysisKind.similarity])
+    kinds: list[AnalysisKind] = field(
+        default_factory=lambda: [AnalysisKind.similarity, AnalysisKind.factorization]
+    )
     levels: list[SiteLevel] = field(default_factory=lambda: [SiteLevel.residual])
     """of the sites that similarity compares"""
     milestones: bool = True

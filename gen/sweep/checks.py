@@ -23,6 +23,7 @@ from gen.schema import (
     SiteLevel,
     StudyConfig,
     TrainingConfig,
+    VisionKind,
 )
 from gen.training.schedule import total_steps
 from splits.errors import UserError, unknown
@@ -31,6 +32,12 @@ from splits.settings import SETTINGS
 MIN_CLASSES = 5
 """what comparing domains by their class means needs"""
 CAPTIONS = ("caption", "caption_aligned")
+LEVELS = {
+    VisionKind.resnet: {SiteLevel.residual, SiteLevel.channel},
+    VisionKind.vit: {SiteLevel.residual, SiteLevel.head, SiteLevel.neuron},
+    VisionKind.timm: set(SiteLevel),  # which of them, its architecture says
+}
+"""levels of sites that image towers may have"""
 NAME = r"\w[\w.-]*"
 
 
@@ -134,6 +141,7 @@ def check_arm(config: StudyConfig, model: ModelConfig, pixels: int, *, has_base:
     check_study(config)
     check_learner(model, config.training, has_base, pixels)
     check_prompts(config, model)
+    check_levels(config.analysis, model, f"study {config.name}")
     if config.pretrained and model.kind is ModelKind.classifier:
         raise UserError(
             "pretrained models, which read prompts, stand in a study of classifiers",
@@ -184,6 +192,28 @@ def _check_analysis(analysis: AnalysisConfig, where: str) -> None:
     if analysis.images < 4:
         raise UserError(
             f"key `analysis.images` is {analysis.images}", expected="at least 4", where=where
+        )
+
+
+def check_levels(analysis: AnalysisConfig, model: ModelConfig, where: str) -> None:
+    """Refuse before training what the analyses would refuse after it.
+
+    Raises:
+        UserError: the image tower has no sites of a level, or the model no texts for a lens.
+    """
+    if AnalysisKind.lens in analysis.kinds and model.kind is ModelKind.classifier:
+        raise UserError(
+            "analysis `lens` reads sites by the texts of classes, and a classifier has none",
+            expected="a study of models of kind clip or clippo",
+            where=f"{where}, key `analysis.kinds`",
+        )
+    missing = set(analysis.levels) - LEVELS[model.vision.kind]
+    if missing:
+        raise UserError(
+            f"key `analysis.levels` names {', '.join(sorted(level.name for level in missing))}",
+            expected=f"levels of a {model.vision.kind.name}: "
+            + ", ".join(level.name for level in SiteLevel if level in LEVELS[model.vision.kind]),
+            where=where,
         )
 
 

@@ -7,10 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from planting import COMMAND, DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, write_study
 
 from analysis.report.page import write_report
 from analysis.report.study import load_results
+
+SLOW_FIGURES = (
+    *("sharing.layer_figure", "sharing.kinds_figure", "sharing.heat_figure"),
+    *("sharing_families.kinds_figure", "sharing_families.heat_figure"),
+    *("sharing_maps.map_figure", "sharing_maps.heat_figure", "sharing_published.kinds_figure"),
+)
+"""with hundreds of artists each"""
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +75,8 @@ def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Drawing is most of a report's time: without `drawn_figures` its figures are empty."""
     if "drawn_figures" not in request.fixturenames:
         monkeypatch.setattr("analysis.report.page.svg_text", lambda _figure, _name: EMPTY_SVG)
+        for name in SLOW_FIGURES:
+            monkeypatch.setattr(f"analysis.report.{name}", lambda *_, **__: Figure())
 
 
 def _copied(study: PlantedStudy, folder: Path) -> PlantedStudy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -282,33 +282,3 @@ def _probes_of_site(
                 **{"classes": classes, "value": score, "lo": score - 0.06, "hi": score + 0.06},
                 **{"n": 10 * count, "n_classes": count, "chance": 1 / len(CLASSES)},
             }
-
-
-def similarity_of(run: PlannedRun) -> pl.DataFrame:
-    """analysis/similarity.parquet of a run."""
-    diverse = planted_setting(run.setting) in (
-        "leave_out_domain",
-        "cg_high_diversity",
-        "upper_bound_high",
-    )
-    rows = []
-    for depth, site in enumerate(SITES):
-        for a, b in combinations(DOMAINS, 2):
-            outlier = {a, b} & set(run.test_domains)
-            value = 0.2 + 0.1 * depth + 0.05 * diverse - 0.15 * bool(outlier)
-            rows.append(
-                {
-                    "site": site,
-                    "depth": depth,
-                    "domain_a": a,
-                    "domain_b": b,
-                    "measure": "cka",
-                    "value": value,
-                    "lo": value - 0.08,
-                    "hi": value + 0.08,
-                    "n": len(CLASSES),
-                    "chance": 0.0,
-                    "ceiling": 0.9 - 0.05 * bool(outlier),
-                }
-            )
-    return pl.DataFrame(rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import OmegaConf
+from planted_sharing import FAMILIES, PLANTERS, similarity_of
 from planted_tables import (
     CLASSES,
     DOMAINS,
@@ -23,11 +24,11 @@ from planted_tables import (
     planted_setting,
     predictions_of,
     probes_of,
-    similarity_of,
 )
 
 from analysis.report.study import PlannedRun, StudyPlan
-from gen.runs import Target, run_name, sha256_of
+from gen.runs import ANALYSES, Target, run_name, sha256_of
+from gen.schema import AnalysisKind
 
 HELD_OUT = ("class 03", "class 07", "class 11")
 DRAWS = (HELD_OUT, ("class 02", "class 06", "class 10"), ("class 01", "class 05", "class 09"))
@@ -46,6 +47,7 @@ EVERYTHING = {
     "probes": True,
     "retrieval": True,
     "pretrained": ("ViT-B-32",),
+    "analyses": ("similarity", *FAMILIES),
 }
 """all that a study may ask for: `write_study(folder, **EVERYTHING)`"""
 MANY_RUNS = {"draws": DRAWS, "seeds": (0, 1, 2, 3)}
@@ -81,6 +83,7 @@ def write_study(
     probes: bool = False,
     retrieval: bool = False,
     pretrained: Sequence[str] = (),
+    analyses: Sequence[str] = ("similarity",),
     arm: str = "",
 ) -> PlantedStudy:
     """A finished study; of a variant the numbers are those of the setting that it varies.
@@ -94,6 +97,7 @@ def write_study(
         milestones: samples seen of the weights that are kept on the way.
         probes, retrieval: whether it has probes, and rows of retrieval.
         pretrained: names of models that are only evaluated.
+        analyses: names of its families of analyses.
         arm: which of a study's arms to write; several may share a folder.
     """
     runs = tuple(_planned_runs(settings, range(len(draws)), seeds, pretrained, arm))
@@ -112,6 +116,7 @@ def write_study(
         runs=runs,
         prompts=tuple(prompts),
         probes=probes,
+        analyses=tuple(analyses),
         dataset_sha256=DATASET_SHA256,
         arm=arm,
     )
@@ -231,7 +236,11 @@ def _write_tables(
     evaluation = evaluation_of(predictions, run, plan, retrieval)
     evaluation.write_parquet(folder / "evaluation.parquet")
     cells_of(predictions, plan).write_parquet(folder / "cells.parquet")
-    similarity_of(run).write_parquet(folder / "analysis" / "similarity.parquet")
+    similarity = similarity_of(run, plan, milestones)
+    similarity.write_parquet(folder / "analysis" / "similarity.parquet")
+    asked = {name for kind in plan.analyses for name in ANALYSES[AnalysisKind(kind)]}
+    for name in sorted(asked & set(PLANTERS)):
+        PLANTERS[name](run, plan).write_parquet(folder / "analysis" / f"{name}.parquet")
     if plan.probes:
         probes_of(run, plan).write_parquet(folder / "analysis" / "probes.parquet")
     if not run.is_pretrained:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from analysis.plan import coverage_of, plan_of, plans_of
-from analysis.run import compared_samples
+from analysis.subject import compared_samples
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import HEAD, ModelConfig, ModelKind, StudyConfig, TrainingConfig
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory):
 def test_domains_are_compared_on_classes_that_all_of_them_can_test(dataset):
     classes = dataset.comparable_classes
     assert classes == ["axe", "cat"]
-    samples = compared_samples(dataset.samples, classes)
+    samples = compared_samples(dataset.samples, "test", classes)
     assert samples["split"].unique().to_list() == ["test"]
     assert samples.group_by("class_name", "class_id").len().sort("class_name").rows() == [
         ("axe", 0, 4),

@@ -13,13 +13,13 @@ from analysis import cells, probe_features
 from analysis.probe_features import site_activations
 from analysis.probes import PROBES
 from analysis.run import analyze_run
-from analysis.sites import image_sites, reading
+from analysis.sites import list_sites, pool, taps
 from gen.config import load_config
 from gen.datasets.samples import Dataset
 from gen.datasets.shards import encode_png, read_images, write_shard
 from gen.models.trained import build_learner
 from gen.runs import Run, Target
-from gen.schema import EvaluationConfig, TrainingConfig
+from gen.schema import EvaluationConfig, SiteLevel, TrainingConfig
 from gen.training.checkpoint import save_weights
 from splits.errors import UserError
 
@@ -88,12 +88,25 @@ def test_activations_are_those_of_the_model_whatever_the_batches(dataset, tmp_pa
     images = torch.from_numpy(read_images(dataset.folder, rows, PIXELS)).permute(0, 3, 1, 2)
     expected: dict[str, torch.Tensor] = {}
     inputs = (images / 255 - 0.5) / 0.5
-    with torch.inference_mode(), reading(image_sites(learner.model), expected.__setitem__):
+    sites = list_sites(learner.model, SiteLevel.residual)
+    with (
+        torch.inference_mode(),
+        taps(sites, lambda site, read: expected.__setitem__(site, pool(read))),
+    ):
         learner.model.encode_image(inputs)
     assert list(whole) == list(parts) == list(expected)
     for site, values in expected.items():
         assert whole[site] == pytest.approx(values.numpy(), abs=1e-4)
         assert parts[site] == pytest.approx(values.numpy(), abs=1e-4)
+
+
+def test_activations_of_some_sites_are_no_others(dataset, tmp_path):
+    learner = build_learner(run_of(tmp_path, dataset), dataset)
+    sites = list_sites(learner.model, SiteLevel.channel)[2:4]
+    found = site_activations(learner, dataset.folder, dataset.samples, CPU, sites=sites)
+    shapes = {site: values.shape for site, values in found.items()}
+    rows = dataset.samples.height
+    assert shapes == {"stem.act3": (rows, 12), "layer1.0.act1": (rows, 12)}
 
 
 def test_activations_that_do_not_fit_together_are_told_at_the_first_batch(

@@ -84,18 +84,6 @@ def test_exposure_counts_show_that_held_out_cells_are_empty(planted_study):
     )
 
 
-def test_sharing_separates_pairs_with_the_test_domain_from_the_others(planted_study):
-    table = tables.sharing(load(planted_study))
-    rows = table.filter(setting="leave_out_domain", test_domain="quickdraw", site="layer1")
-    assert dict(rows.select("pairs", "value").iter_rows()) == pytest.approx(
-        {"with_test_domain": 0.2, "others": 0.35}
-    )
-    assert dict(rows.select("pairs", "n_pairs").iter_rows()) == {
-        "with_test_domain": 5,
-        "others": 10,
-    }
-
-
 def test_unequal_compute_is_noticed(planted_study):
     assert tables.equal_compute(tables.cost(load(planted_study)))
     path = planted_study.folder / run_named(planted_study, "cg_low") / "run.json"

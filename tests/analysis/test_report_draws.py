@@ -139,15 +139,6 @@ def test_spread_over_draws_and_over_seeds_stand_apart(results):
     assert cells[2:] == ["55.0\xa0%", "55.0\xa0% to 55.0\xa0%, sd 0.0", "3", "10.0, sd 7.1", "2"]
 
 
-def test_similarity_stands_once_per_run(results):
-    table = tables.sharing(results).filter(test_domain="quickdraw", site="stem", pairs="others")
-    assert table.filter(setting="natural_only").select("draw", "seed").rows() == [
-        (None, 0),
-        (None, 1),
-    ]
-    assert table.filter(setting="cg_low_diversity").height == 3 * 2
-
-
 def test_a_run_of_all_draws_is_scored_once_on_all_classes(results):
     table = tables.all_domains(results)
     assert len(all_domains_view(table, results, "test").rows) == len(results.plan.runs)

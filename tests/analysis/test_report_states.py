@@ -156,7 +156,8 @@ def test_a_table_of_another_run_is_named_and_enters_no_number(planted_study, tab
     results = load(planted_study)
     assert states_of(results) == {name: ("stale", reason)}
     assert f"stale: {name} ({reason})" in banner_lines(results)
-    for found in (results.evaluation, results.predictions, results.cells, results.similarity):
+    similarity = results.analyses["similarity"]
+    for found in (results.evaluation, results.predictions, results.cells, similarity):
         assert name not in found["run"].to_list()
         assert found["run"].n_unique() == len(planted_study.plan.runs) - 1
 

@@ -34,7 +34,7 @@ from gen.schema import (
 from splits.files import write_text
 
 HELD_OUT = {Target("sketch", 0): ("axe",), Target("sketch", 1): ("bed",)}
-ANALYSES = ["analysis/similarity"]
+ANALYSES = ["analysis/similarity", "analysis/factorization"]
 """the tables of the analyses that a study asks for unless it says else"""
 MIXTURE = SimpleNamespace(sha256="m" * 64, caption="caption_aligned")
 

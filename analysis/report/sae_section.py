@@ -1,0 +1,180 @@
+"""The report's section on the features of sparse autoencoders; where a run has their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from analysis.report import sae_tables
+from analysis.report.sae_figures import entropy_figure, feature_matrix, image_figure
+from analysis.report.section import Chart, Table, Text
+from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
+from analysis.report.sharing_tables import KEYS
+from analysis.report.study import StudyResults
+from analysis.report.summary import setting_label
+from analysis.sae_features import DOMAIN, SHARED
+
+Parts = list[Text | Chart | Table]
+MEASURE = "jaccard"
+MOST_SHOWN = 5
+"""features of a kind that are shown by their images"""
+KEPT = [
+    *("rate", "domain_entropy", "domain_entropy_chance", "class_entropy"),
+    *("class_entropy_chance", "p_domain", "p_class", "kind", "top_domain", "top_class", "name"),
+    *("name_cosine", "note"),
+]
+INTRODUCTION = (
+    "A sparse autoencoder writes the activations of a layer as sums of a few of many features. "
+    "It learns from all domains and classes alike, in three trainings that differ in their seed "
+    "alone. A feature that fires for few classes, but in many domains, is a class feature that "
+    "domains share; one that fires in few domains for any class is about the domain. What an "
+    "autoencoder cannot reconstruct is in no feature: a domain with a low R² may share more than "
+    "its features tell. Shared features are no evidence that the network uses them."
+)
+ENTROPY_NOTE = (
+    "How to read it: a marker per feature, larger where it fires more often; rows are settings, "
+    "columns are layers. Right: fires alike in all domains; up: alike for all classes. Lower "
+    "right, green: classes in many domains; upper left: domains; lower left: single combinations. "
+    "Fine dots: the same features with shuffled labels; a feature that fires on few images lies to "
+    "the lower left by chance alone, and is called selective only where shuffling seldom is "
+    "(Benjamini and Hochberg, 5 %). One autoencoder of one run per setting."
+)
+HEAT_NOTE = (
+    "How to read it: Jaccard index of the strongest 5, 10, 15 and 20 features of a class in two "
+    "domains (their mean), mean over classes; the diagonal is the ceiling, two halves of a "
+    "domain's own images. A dot in the corner: the 95 % interval over classes reaches what "
+    "different classes have in common. One autoencoder of one run per setting."
+)
+IMAGE_NOTE = (
+    "How to read it: a row per feature, the test images with its largest codes from left to right. "
+    "The largest codes alone: images in the middle of a feature's range may look otherwise."
+)
+
+
+def sae_parts(
+    results: StudyResults, images: Mapping[str, np.ndarray] | None = None
+) -> list[Text | Chart | Table]:
+    """What features fire for, which domains share them, and how far seeds agree.
+
+    Args:
+        results: of the study.
+        images: test images by id, uint8 [P, P, 3]: those of `shown_images` at least; None: the
+            report has no images.
+    """
+    features = sae_tables.features_by_target(results)
+    if features.is_empty():
+        return []
+    sharing = sae_tables.sharing_by_target(results)
+    parts: Parts = [Text(INTRODUCTION)]
+    drawn = []
+    for test_domain in results.plan.test_domains:
+        here = first_autoencoders(features.filter(test_domain=test_domain))
+        if here:
+            drawn += [
+                rows.select(*KEYS, "level", "site", "depth", "sae_seed", "feature", *KEPT)
+                for rows in here.values()
+            ]
+            parts += _charts(results, test_domain, here, sharing)
+            if images is not None:
+                parts += _image_charts(test_domain, here, images)
+    shares, stable = sae_tables.kind_shares(features), sae_tables.stability(results)
+    paired = sae_tables.sharing_with_test(sharing)
+    return [
+        *parts,
+        Table("sae_kinds", shares, sae_tables.kinds_view(shares, stable)),
+        Table("sae_sharing", sharing),
+        Table("sae_sharing_test", paired, sae_tables.sharing_view(paired)),
+        Table("sae_stability", stable),
+        Table("sae_naming", sae_tables.naming(features)),
+        Table("sae_features", pl.concat(drawn)),
+    ]
+
+
+def first_autoencoders(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """By setting the rows of its first run, and there of the first autoencoder of every site."""
+    found = {}
+    for (setting,), of_setting in rows.group_by("setting", maintain_order=True):
+        first = of_setting.row(0, named=True)
+        one = of_setting.filter(run=first["run"], sae_seed=of_setting["sae_seed"].min())
+        found[str(setting)] = one
+    return dict(list(found.items())[:MOST_ROWS])
+
+
+def shown_images(results: StudyResults) -> list[str]:
+    """Ids of all images that the section shows."""
+    features = sae_tables.features_by_target(results)
+    ids: dict[str, None] = {}
+    for test_domain in results.plan.test_domains:
+        here = first_autoencoders(features.filter(test_domain=test_domain))
+        for rows in _notable(here).values():
+            ids |= dict.fromkeys(rows["top_images"].explode().drop_nulls().to_list())
+    return list(ids)
+
+
+def _charts(
+    results: StudyResults,
+    test_domain: str,
+    here: Mapping[str, pl.DataFrame],
+    sharing: pl.DataFrame,
+) -> Parts:
+    sites = some_sites(next(iter(here.values())))
+    pairs = first_autoencoders(
+        sharing.filter(pl.col("classes") == "all", test_domain=test_domain, measure=MEASURE)
+    )
+    domains = results.plan.domains
+    label = f"Features by the domains and classes that they fire for, test domain {test_domain}"
+    shared = f"Features that domains share, test domain {test_domain}"
+    heat = heat_figure(pairs, sites, domains, feature_matrix(domains), "Jaccard index")
+    return [
+        Chart(
+            f"sae-features-{test_domain}",
+            entropy_figure(here, sites),
+            "sae_features",
+            label,
+            ENTROPY_NOTE,
+        ),
+        Chart(f"sae-sharing-{test_domain}", heat, "sae_sharing", shared, HEAT_NOTE),
+    ]
+
+
+def _image_charts(
+    test_domain: str, here: Mapping[str, pl.DataFrame], images: Mapping[str, np.ndarray]
+) -> Parts:
+    groups = {
+        title: [
+            (_described(row), [images[name] for name in row["top_images"]])
+            for row in rows.iter_rows(named=True)
+        ]
+        for title, rows in _notable(here).items()
+        if rows.height
+    }
+    if not groups:
+        return []
+    setting = setting_label(list(here)[-1])
+    label = f"Images of features at the last layer, {setting}, test domain {test_domain}"
+    return [
+        Chart(f"sae-images-{test_domain}", image_figure(groups), "sae_features", label, IMAGE_NOTE)
+    ]
+
+
+def _notable(here: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The features whose images are shown: of the last setting that is drawn, at its last site."""
+    if not here:
+        return {}
+    rows = list(here.values())[-1]
+    last = rows.filter(pl.col("depth") == pl.col("depth").max())
+    titles = {"Classes in many domains": SHARED, "Few domains, any class": DOMAIN}
+    return {
+        title: sae_tables.notable_features(last, kind, MOST_SHOWN) for title, kind in titles.items()
+    }
+
+
+def _described(row: Mapping) -> str:
+    named = f", nearest text “{row['name']}”" if row["name"] else ""
+    mostly = row["top_class"] if row["kind"] == SHARED else row["top_domain"]
+    return (
+        f"Feature {row['feature']}: mostly {mostly}{named}; entropy over domains "
+        f"{row['domain_entropy']:.2f}, over classes {row['class_entropy']:.2f}"
+    )

@@ -1,0 +1,163 @@
+"""The tables of a run that a report reads: their columns, and how they are made again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+Schema = dict[str, Any]
+RUN_COLUMNS: Schema = {"run": pl.String, "setting": pl.String, "seed": pl.Int64}
+"""the columns that name the run, in front of those of its tables"""
+STORED = {"probe_seed": "seed", "sae_seed": "seed"}
+"""columns that have another name in the file: no seed of these is that of the run"""
+
+PREDICTIONS: Schema = {
+    "id": pl.String,
+    "split": pl.String,
+    "domain": pl.String,
+    "class_name": pl.String,
+    "label": pl.Int64,
+    "correct": pl.Boolean,
+    "confidence": pl.Float32,
+    "checkpoint": pl.Categorical,  # 64 letters, the same in every row of a run
+}
+CELLS: Schema = {
+    "split": pl.String,
+    "domain": pl.String,
+    "class_name": pl.String,
+    "label": pl.Int64,
+    "n": pl.Int64,
+    "correct": pl.Int64,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "mistaken_for": pl.String,
+    "mistaken": pl.Int64,
+}
+PROBES: Schema = {
+    "site": pl.String,
+    "depth": pl.Int64,
+    "trained_on": pl.String,
+    "domain": pl.String,
+    "kind": pl.String,
+    "shots": pl.Int64,
+    "probe_seed": pl.Int64,
+    "c": pl.Float64,
+    "draw": pl.Int64,
+    "classes": pl.String,
+    "value": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "n": pl.Int64,
+    "n_classes": pl.Int64,
+    "chance": pl.Float64,
+}
+METRICS: Schema = {
+    "step": pl.Int64,
+    "samples_seen": pl.Int64,
+    "loss": pl.Float64,
+    "loss_floor": pl.Float64,
+}
+_SITE: Schema = {"site": pl.String, "level": pl.String, "depth": pl.Int64}
+_PAIR: Schema = {"domain_a": pl.String, "domain_b": pl.String}
+_SET: Schema = {"draw": pl.Int64, "classes": pl.String}
+_ESTIMATE: Schema = {"value": pl.Float64, "lo": pl.Float64, "hi": pl.Float64, "n": pl.Int64}
+_BAND: Schema = dict.fromkeys(["chance", "chance_lo", "chance_hi"], pl.Float64)
+_NOTE: Schema = {"note": pl.String}
+
+SIMILARITY: Schema = {
+    **{"samples_seen": pl.Int64, "final": pl.Boolean},
+    **_SITE,
+    **_PAIR,
+    **{"measure": pl.String},
+    **_SET,
+    **_ESTIMATE,
+    **_BAND,
+    **dict.fromkeys(["ceiling", "floor"], pl.Float64),
+    **_NOTE,
+}
+FACTORIZATION: Schema = {
+    **_SITE,
+    **{"test_domain": pl.String, "draw": pl.Int64, "quantity": pl.String},
+    **_ESTIMATE,
+    **{"chance": pl.Float64},
+    **_NOTE,
+}
+TRANSFER: Schema = {
+    **_SITE,
+    **{"trained_on": pl.String, "domain": pl.String},
+    **_SET,
+    **_ESTIMATE,
+    **{"n_classes": pl.Int64, "chance": pl.Float64, "within": pl.Float64},
+    **_NOTE,
+}
+DECODABILITY: Schema = {**_SITE, **{"quantity": pl.String}, **_ESTIMATE, **_BAND, **_NOTE}
+LENS: Schema = {
+    **_SITE,
+    **{"lens": pl.String, "test_domain": pl.String, "domain": pl.String},
+    **_SET,
+    **_ESTIMATE,
+    **{"n_classes": pl.Int64, "chance": pl.Float64},
+    **_NOTE,
+}
+SAE: Schema = {
+    **_SITE,
+    **{"sae_seed": pl.Int64, "feature": pl.Int64, "rate": pl.Float64},
+    **dict.fromkeys(["domain_entropy", "domain_entropy_chance"], pl.Float64),
+    **dict.fromkeys(["class_entropy", "class_entropy_chance"], pl.Float64),
+    **dict.fromkeys(["p_domain", "p_class"], pl.Float64),
+    **dict.fromkeys(["kind", "top_domain", "top_class", "name"], pl.String),
+    **{"name_cosine": pl.Float64, "top_images": pl.List(pl.String)},
+    **_NOTE,
+}
+SAE_SHARING: Schema = {
+    **_SITE,
+    **{"sae_seed": pl.Int64},
+    **_PAIR,
+    **_SET,
+    **{"measure": pl.String, "k": pl.Int64},
+    **_ESTIMATE,
+    **dict.fromkeys(["chance", "ceiling", "floor", "r2_a", "r2_b"], pl.Float64),
+    **_NOTE,
+}
+MAPS: Schema = {
+    **_SITE,
+    **dict.fromkeys(["method", "id", "domain", "class_name"], pl.String),
+    **dict.fromkeys(["x", "y", "explained"], pl.Float64),
+}
+MAP_DISTANCES: Schema = {**_SITE, **{"quantity": pl.String}, **_PAIR, **_ESTIMATE, **_NOTE}
+PUBLISHED: Schema = {
+    **{"measure": pl.String},
+    **_SITE,
+    **_PAIR,
+    **_SET,
+    **dict.fromkeys(["value", "ours", "ours_lo", "ours_hi"], pl.Float64),
+    **{"n": pl.Int64},
+    **_NOTE,
+}
+ANALYSES: dict[str, Schema] = {
+    "similarity": SIMILARITY,
+    "factorization": FACTORIZATION,
+    "transfer": TRANSFER,
+    "decodability": DECODABILITY,
+    "lens": LENS,
+    "sae": SAE,
+    "sae_sharing": SAE_SHARING,
+    "maps": MAPS,
+    "map_distances": MAP_DISTANCES,
+    "published": PUBLISHED,
+}
+"""by name of the table in a run's folder `analysis/`"""
+
+EVALUATED = "`clipgen evaluate STUDY --run …` makes it again"
+ANALYZED = "`clipgen analyze STUDY --run …` makes it again"
+REMEDIES = {
+    "predictions.parquet": EVALUATED,
+    "evaluation.parquet": EVALUATED,
+    "cells.parquet": EVALUATED,
+    "analysis/probes.parquet": ANALYZED,
+    **{f"analysis/{name}.parquet": ANALYZED for name in ANALYSES},
+    "metrics.jsonl": "it was written while training and cannot be made again",
+}
+"""every table of a run that a report reads, and how it is made again"""

@@ -1,0 +1,128 @@
+"""The section of the published measures beside ours: what they would have said of these runs."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis.report.section import Chart, Section, Table, Text
+from analysis.report.sharing_figures import Looks, kinds_figure
+from analysis.report.sharing_tables import (
+    GROUPS,
+    KEYS,
+    PLACE,
+    RESIDUAL,
+    by_target,
+    complete_mean,
+    primary_site,
+)
+from analysis.report.sharing_text import NO_NUMBER, measure_label, number
+from analysis.report.study import StudyResults
+from analysis.report.summary import setting_label
+from analysis.report.views import CLASS_LABELS, NONE, View
+
+SHOWN = "cka"
+"""published measure that is drawn by layer"""
+LOOKS: Looks = {
+    "published_with_test_domain": ("published, with the test domain", "-", "#D55E00"),
+    "ours_with_test_domain": ("ours, with the test domain", "--", "#D55E00"),
+    "published_others": ("published, other pairs", "-", "#0072B2"),
+    "ours_others": ("ours, other pairs", "--", "#0072B2"),
+}
+TEXT = (
+    "The measures of Kempf et al. 2025 as they were published, computed on these runs, beside the "
+    "measure of the same name here. The published ones came without intervals, chance or ceiling; "
+    "none is invented for them. The code that computes them is not the code of ours: where both "
+    "estimate the same thing, their numbers must agree."
+)
+NOTE = (
+    "How to read it: held-out classes, as in the published figures; pairs with the test domain "
+    "and all others. Solid lines have no interval, as published; bands belong to ours (95 %, "
+    "jackknife over classes, mean over pairs) and say how far other classes would have moved them."
+)
+
+
+def published_section(results: StudyResults) -> Section | None:
+    """Published measures by layer, and at the primary site; None where no run has them."""
+    table = published_means(results)
+    if table.is_empty():
+        return None
+    parts: list[Text | Chart | Table] = [Text(TEXT)]
+    for test_domain in results.plan.test_domains:
+        rows = table.filter(
+            test_domain=test_domain, measure=SHOWN, classes="held_out", level=RESIDUAL
+        )
+        lines = _lines(rows)
+        settings = rows["setting"].unique(maintain_order=True).to_list()
+        figure = None
+        if lines["value"].count():
+            figure = kinds_figure(lines, settings, "line", LOOKS, measure_label(SHOWN))
+        label = f"Published {measure_label(SHOWN)} by layer, test domain {test_domain}"
+        parts.append(Chart(f"published-{test_domain}", figure, "published", label, NOTE))
+    view = published_view(table.filter("primary"))
+    return Section("Published measures beside ours", (*parts, Table("published", table, view)))
+
+
+def published_means(results: StudyResults) -> pl.DataFrame:
+    """Means over the pairs with the test domain, and over all others, as published.
+
+    Columns: KEYS, PLACE, `primary`, `measure`, `classes`, `pairs`, `value` (published), `ours`,
+    `ours_lo`, `ours_hi` (intervals as if the errors of pairs were one; null where a pair has
+    none), `n` (classes; images of features), `n_pairs` (that have a published value).
+    """
+    table = by_target(results, results.analyses["published"]).with_columns(
+        primary=primary_site(results.plan)
+    )
+    is_with = pl.any_horizontal(pl.col("domain_a", "domain_b") == pl.col("test_domain"))
+    table = table.with_columns(
+        pairs=pl.when(is_with).then(pl.lit(GROUPS[0])).otherwise(pl.lit(GROUPS[1]))
+    )
+    keys = [*KEYS, *PLACE, "primary", "measure", "classes", "pairs"]
+    return table.group_by(keys, maintain_order=True).agg(
+        pl.col("value").mean(),
+        *(complete_mean(pl.col(name)) for name in ("ours", "ours_lo", "ours_hi")),
+        n=pl.col("n").min(),
+        n_pairs=pl.col("value").count().cast(pl.Int64),
+    )
+
+
+def _lines(rows: pl.DataFrame) -> pl.DataFrame:
+    """A row per number: the published one without interval, and ours."""
+    ours = rows.with_columns(
+        line=pl.lit("ours_") + pl.col("pairs"), value="ours", lo="ours_lo", hi="ours_hi"
+    )
+    nothing = pl.lit(None, dtype=pl.Float64)
+    theirs = rows.with_columns(line=pl.lit("published_") + pl.col("pairs"), lo=nothing, hi=nothing)
+    both = pl.concat([theirs.select(ours.columns), ours])
+    return both.with_columns(chance=nothing)
+
+
+def published_view(table: pl.DataFrame) -> View:
+    """`published_means` at the primary site, a row per run, target, measure and class set."""
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    keys = [*KEYS, "measure", "classes"]
+    rows = []
+    for (test_domain, setting, draw, seed, _, measure, classes), group in table.group_by(
+        keys, maintain_order=True
+    ):
+        found = {row["pairs"]: row for row in group.iter_rows(named=True)}
+        names = [str(test_domain), setting_label(str(setting))]
+        names += [NONE if draw is None else str(draw)] * many_draws + [str(seed)] * many_seeds
+        names += [measure_label(str(measure)), CLASS_LABELS.get(str(classes), "all classes")]
+        cells = [text for pairs in GROUPS for text in _cells(found.get(pairs))]
+        rows.append([*names, *cells])
+    columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds]
+    columns += ["Measure", "Classes", "Published, with the test domain", "Ours"]
+    caption = "Published measures at the primary site, means over pairs, ours with 95 % interval."
+    return View(caption, [*columns, "Published, other pairs", "Ours"], rows, headers=2)
+
+
+def _cells(row: dict | None) -> list[str]:
+    if row is None:
+        return [NONE, NONE]
+    value = NO_NUMBER if row["value"] is None else number(row["value"])
+    if row["ours"] is None:
+        return [value, NO_NUMBER]
+    ends = (
+        "" if row["ours_lo"] is None else f" ({number(row['ours_lo'])} to {number(row['ours_hi'])})"
+    )
+    return [value, number(row["ours"]) + ends]

@@ -1,0 +1,181 @@
+"""The tables of sharing as readers see them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import polars as pl
+
+from analysis.report.sharing_text import NO_NUMBER, measure_label, number, signed
+from analysis.report.summary import setting_label
+from analysis.report.views import CLASS_LABELS, MISSING, NONE, View
+
+
+def primary_view(table: pl.DataFrame) -> View:
+    """Rows of `sharing_tables.sharing` of the primary site and measure, a row per run and target.
+
+    Args:
+        table: of the class sets `seen` and `held_out`, both groups of pairs.
+    """
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    keys = ["test_domain", "setting", "draw", "seed", "site"]
+    rows = []
+    for key, group in groupby(
+        table.iter_rows(named=True), lambda row: tuple(row[name] for name in keys)
+    ):
+        test_domain, setting, draw, seed, site = key
+        found = {(row["classes"], row["pairs"]): row for row in group}
+        seen = found.get(("seen", "with_test_domain"))
+        names = [test_domain, setting_label(setting)]
+        names += [str(draw)] * many_draws + [str(seed)] * many_seeds + [site]
+        cells = [
+            _estimate(seen),
+            _band(seen),
+            _value(seen, "ceiling"),
+            _value(seen, "floor"),
+            _estimate(found.get(("seen", "others"))),
+            _estimate(found.get(("held_out", "with_test_domain"))),
+        ]
+        rows.append([*names, *cells])
+    measure = measure_label(table["measure"][0])
+    caption = (
+        f"The {measure} at the primary site, means over pairs of domains, with 95 % intervals over "
+        f"classes. {NO_NUMBER}: the reason stands in the CSV's column note."
+    )
+    columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds, "Site"]
+    columns += ["With the test domain, seen classes", "Chance", "Ceiling", "Untrained"]
+    columns += ["Other pairs, seen classes", "With the test domain, held-out classes"]
+    return View(caption, columns, rows, headers=2)
+
+
+def differences_view(table: pl.DataFrame) -> View:
+    """`sharing_tables.differences` at the primary site, a row per contrast, draw and seed."""
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    rows = []
+    for row in table.iter_rows(named=True):
+        names = [row["test_domain"], setting_label(row["setting"]), setting_label(row["baseline"])]
+        names += [str(row["draw"])] * many_draws + [str(row["seed"])] * many_seeds
+        ends = f"{signed(row['value'])} ({signed(row['lo'])} to {signed(row['hi'])})"
+        rows.append([*names, ends, str(row["n"]), str(row["n_pairs"])])
+    caption = (
+        "Sharing with the test domain at the primary site, setting minus baseline: same classes, "
+        "same pairs, same draw and seed. The interval is an upper bound of that over classes."
+    )
+    columns = ["Test domain", "Setting", "Baseline", *["Draw"] * many_draws]
+    columns += [*["Seed"] * many_seeds, "Difference", "Classes", "Pairs"]
+    return View(caption, columns, rows, headers=3)
+
+
+def headline_view(table: pl.DataFrame) -> View:
+    """`analysis.headline.headline`: primary, baselines, and the primary measure at other sites."""
+    measure = table.filter(role="primary")["measure"][0]
+    shown = (pl.col("role") != "exploratory") | (pl.col("measure") == measure)
+    rows = []
+    for row in table.filter(shown).iter_rows(named=True):
+        interval = "" if row["lo"] is None else f" ({signed(row['lo'])} to {signed(row['hi'])})"
+        slope = NO_NUMBER if row["beta"] is None else signed(row["beta"]) + interval
+        rows.append(
+            [
+                *(row["role"], row["site"] or NONE, measure_label(row["measure"]), slope),
+                *(_value(row, "delta_r2"), _value(row, "delta_chance")),
+                *(NONE if row[p] is None else f"{row[p]:.3g}" for p in ("p", "p_bh", "p_runs")),
+                *(str(row["n_runs"]), row["note"] or NONE),
+            ]
+        )
+    caption = (
+        "Held-out accuracy on sharing, given accuracy on seen classes and the amount of data of "
+        "the test domain. The primary predictor was chosen before looking. ΔR²: what a predictor "
+        "adds. p: settings permuted, each with all its runs; p (BH): corrected for all exploratory "
+        "predictors; p (runs): runs permuted one by one, as if those of a setting were independent "
+        "evidence. Other measures stand in the CSV."
+    )
+    columns = ["Role", "Site", "Predictor", "Standardised slope", "ΔR²", "by chance", "p"]
+    columns += ["p (BH)", "p (runs)", "Runs", "Note"]
+    return View(caption, columns, rows, headers=3)
+
+
+def factorization_view(table: pl.DataFrame) -> View:
+    """Quantities of the additive fit at the primary site, a row per run and target."""
+    labels = {
+        "r2": "R² of class plus domain",
+        "class_r2": "R² of class within domains",
+        "held_out_cosine": "Held-out cells: cosine",
+        "held_out_cosine_without_domain": "by class alone",
+        "held_out_cosine_without_class": "by domain alone",
+        "class_in_domain_span": "Of classes in the span of domains",
+    }
+    caption = (
+        "The additive fit at the primary site, with 95 % intervals over classes; cosines are of "
+        "predicted with true held-out cells, as deviations from the mean of all."
+    )
+    return _wide(table, "quantity", labels, caption)
+
+
+def decodability_view(table: pl.DataFrame) -> View:
+    """What the primary site says of the domain, a row per run."""
+    labels = {
+        "domain_accuracy": "Domain probe",
+        "control_accuracy": "Control task",
+        "selectivity": "Selectivity",
+        "subspace_cosine": "Cosine of subspaces",
+    }
+    caption = (
+        "The domain at the primary site, with 95 % intervals over classes. Selectivity: probe "
+        "minus control task."
+    )
+    return _wide(table, "quantity", labels, caption)
+
+
+def transfer_view(table: pl.DataFrame) -> View:
+    """`sharing_families.to_test_domain` at the primary site, a row per run and target."""
+    rows = []
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    for row in table.filter(pl.col("classes") != "all").iter_rows(named=True):
+        names = [row["test_domain"], setting_label(row["setting"])]
+        names += [str(row["draw"])] * many_draws + [str(row["seed"])] * many_seeds
+        cells = [_estimate(row), _value(row, "within"), _value(row, "ratio"), _value(row, "chance")]
+        rows.append([*names, CLASS_LABELS[row["classes"]], *cells])
+    caption = (
+        "Classifiers of the other domains in the test domain at the primary site: mean accuracy "
+        "with 95 % interval over test samples, the test domain's own classifier, and their ratio."
+    )
+    columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds]
+    columns += ["Classes", "From other domains", "Its own", "Ratio", "Chance"]
+    return View(caption, columns, rows, headers=2)
+
+
+def _wide(table: pl.DataFrame, kind: str, labels: dict[str, str], caption: str) -> View:
+    """A row per run and target, with a column per kind."""
+    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    keys = ["test_domain", "setting", "draw", "seed", "run"]
+    rows = []
+    for key, group in groupby(
+        table.iter_rows(named=True), lambda row: tuple(row[name] for name in keys)
+    ):
+        test_domain, setting, draw, seed, _ = key
+        found = {row[kind]: row for row in group}
+        names = [test_domain, setting_label(setting)]
+        names += [str(draw)] * many_draws + [str(seed)] * many_seeds
+        rows.append([*names, *(_estimate(found.get(name)) for name in labels)])
+    columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds]
+    return View(caption, [*columns, *labels.values()], rows, headers=2)
+
+
+def _estimate(row: dict | None) -> str:
+    if row is None:
+        return MISSING
+    if row["value"] is None:
+        return NO_NUMBER
+    if row["lo"] is None or row["hi"] is None:
+        return number(row["value"])
+    return f"{number(row['value'])} ({number(row['lo'])} to {number(row['hi'])})"
+
+
+def _band(row: dict | None) -> str:
+    if row is None or row["chance_lo"] is None or row["chance_hi"] is None:
+        return NONE
+    return f"{number(row['chance_lo'])} to {number(row['chance_hi'])}"
+
+
+def _value(row: dict | None, key: str) -> str:
+    return NONE if row is None or row[key] is None else number(row[key])

@@ -1,0 +1,229 @@
+"""The tables of a planted run's analyses, with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, product
+
+import polars as pl
+from planted_tables import CLASSES, DOMAINS, SITES, checkpoints_of, planted_setting
+
+from analysis.report.schemas import (
+    DECODABILITY,
+    FACTORIZATION,
+    LENS,
+    MAP_DISTANCES,
+    MAPS,
+    PUBLISHED,
+    SIMILARITY,
+    TRANSFER,
+)
+from analysis.report.study import PlannedRun, StudyPlan
+
+DIVERSE = ("leave_out_domain", "cg_high_diversity", "upper_bound_high")
+MEASURES = {"cka": 0.0, "s_id": -0.05, "s_id_nc": 0.05, "s_rot": 0.15}
+"""what a measure is above CKA"""
+FEWEST = 5
+"""classes below which nothing is estimated"""
+HALF = 0.08
+"""of an interval over all classes; sets of fewer have wider ones"""
+
+
+def similarity_of(run: PlannedRun, plan: StudyPlan, milestones: Sequence[int]) -> pl.DataFrame:
+    """analysis/similarity.parquet of a run.
+
+    CKA is 0.2, 0.1 more at each site, 0.05 more of diverse settings, 0.15 less of pairs with a test
+    domain; milestones have a part of it.
+    """
+    diverse = planted_setting(run.setting) in DIVERSE
+    places = pl.DataFrame({"site": SITES, "depth": range(len(SITES))}).join(
+        pl.DataFrame(list(combinations(DOMAINS, 2)), schema=["domain_a", "domain_b"], orient="row"),
+        how="cross",
+    )
+    outlier = pl.any_horizontal(pl.col("domain_a", "domain_b").is_in(run.test_domains))
+    return (
+        places.with_columns(
+            level=pl.lit("residual"),
+            cka=0.2 + 0.1 * pl.col("depth") + 0.05 * diverse - 0.15 * outlier,
+            ceiling=0.9 - 0.05 * outlier,
+            floor=pl.lit(None if run.is_pretrained else 0.1, dtype=pl.Float64),
+        )
+        .join(_moments(run, milestones), how="cross")
+        .join(_measures(), how="cross")
+        .join(_sets(run, plan), how="cross")
+        .with_columns(value=(pl.col("cka") * pl.col("share") + pl.col("more")))
+        .with_columns(
+            lo=pl.col("value") - pl.col("half"),
+            hi=pl.col("value") + pl.col("half"),
+            chance_lo=pl.col("chance") - pl.col("half"),
+            chance_hi=pl.col("chance") + pl.col("half"),
+            ceiling=pl.when(pl.col("measure") == "s_id_nc").then(1.0).otherwise(pl.col("ceiling")),
+        )
+        .with_columns(
+            pl.when(pl.col("n") >= FEWEST).then(
+                pl.col("value", "lo", "hi", "chance", "chance_lo", "chance_hi", "ceiling", "floor")
+            ),
+            note=pl.when(pl.col("n") < FEWEST)
+            .then(pl.lit(f"fewer than {FEWEST} classes"))
+            .otherwise(pl.lit("")),
+        )
+        .select(*SIMILARITY)
+        .cast(SIMILARITY)  # type: ignore[arg-type]
+    )
+
+
+def _moments(run: PlannedRun, milestones: Sequence[int]) -> pl.DataFrame:
+    rows = [(w.samples_seen, w.final, w.share) for w in checkpoints_of(run, milestones)]
+    schema = {"samples_seen": pl.Int64, "final": pl.Boolean, "share": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _measures() -> pl.DataFrame:
+    chance = [0.2 if name == "s_rot" else 0.0 for name in MEASURES]
+    more = {"measure": list(MEASURES), "more": list(MEASURES.values()), "chance": chance}
+    return pl.DataFrame(more)
+
+
+def _sets(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    rows: list[tuple[str, int | None, int]] = [("all", None, len(CLASSES))]
+    for draw in run.draws:
+        held_out = len(plan.draws[draw])
+        rows += [("seen", draw, len(CLASSES) - held_out), ("held_out", draw, held_out)]
+    schema = {"classes": pl.String, "draw": pl.Int64, "n": pl.Int64}
+    table = pl.DataFrame(rows, schema=schema, orient="row")
+    return table.with_columns(half=HALF * (len(CLASSES) / pl.col("n")).sqrt())
+
+
+def factorization_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/factorization.parquet of a run: deeper sites are more additive."""
+    everywhere = {"r2": 0.4, "class_r2": 0.2, "held_out_cosine": 0.3}
+    at_end = {
+        "accuracy_true": 0.7,
+        "accuracy_predicted": 0.6,
+        "accuracy_without_domain": 0.4,
+        "accuracy_without_class": 0.05,
+    }
+    rows = [
+        _placed(depth, {"test_domain": target.test_domain, "draw": target.draw})
+        | {"quantity": name, **_estimate(start + 0.08 * depth, 9), "chance": 0.1}
+        for target in run.mixtures
+        for depth in range(len(SITES))
+        for name, start in everywhere.items()
+    ]
+    rows += [
+        _placed(len(SITES) - 1, {"test_domain": target.test_domain, "draw": target.draw})
+        | {"quantity": name, **_estimate(value, len(plan.draws[target.draw])), "chance": 1 / 12}
+        for target in run.mixtures
+        for name, value in at_end.items()
+    ]
+    return pl.DataFrame(rows, schema=FACTORIZATION)
+
+
+def transfer_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/transfer.parquet of a run: 0.8 within a domain, 0.4 to others, 0.2 to test ones."""
+    rows = []
+    for depth, (a, b) in product(range(len(SITES)), product(DOMAINS, DOMAINS)):
+        value = 0.8 if a == b else 0.2 if b in run.test_domains else 0.4
+        for classes, draw, n in _sets(run, plan).select("classes", "draw", "n").iter_rows():
+            score = value - 0.1 * (classes == "held_out")
+            own = 0.8 - 0.1 * (classes == "held_out")
+            key = {"trained_on": a, "domain": b, "draw": draw, "classes": classes}
+            counts = {"n_classes": n, "chance": 1 / 12, "within": own}
+            rows.append(_placed(depth, key) | _estimate(score, 10 * n) | counts)
+    return pl.DataFrame(rows, schema=TRANSFER)
+
+
+def decodability_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/decodability.parquet of a run: the domain fades with depth."""
+    del run, plan
+    start = {
+        "domain_accuracy": (0.9, -0.08, 1 / 6),
+        "control_accuracy": (0.18, 0.0, 1 / 6),
+        "selectivity": (0.72, -0.08, 0.0),
+        "subspace_cosine": (0.6, -0.05, 0.2),
+    }
+    rows = [
+        _placed(depth, {"quantity": name})
+        | _estimate(first + step * depth, len(CLASSES))
+        | {"chance": chance, "chance_lo": chance - 0.04, "chance_hi": chance + 0.04}
+        for depth in range(len(SITES))
+        for name, (first, step, chance) in start.items()
+    ]
+    return pl.DataFrame(rows, schema=DECODABILITY)
+
+
+def lens_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/lens.parquet of a run: the tuned lens loses 0.2 in the domain that it never saw."""
+    rows = []
+    for target, depth, domain in product(run.mixtures, range(len(SITES)), DOMAINS):
+        unseen = domain == target.test_domain
+        for classes, n in (("seen", 9), ("held_out", len(plan.draws[target.draw]))):
+            value = 0.2 + 0.1 * depth - 0.2 * unseen * (depth < len(SITES) - 1)
+            score = max(0.0, value - 0.1 * (classes == "held_out"))
+            key = {"lens": "tuned", "test_domain": target.test_domain, "domain": domain}
+            key |= {"draw": target.draw, "classes": classes}
+            rows.append(
+                _placed(depth, key) | _estimate(score, 10 * n) | {"n_classes": n, "chance": 1 / 12}
+            )
+    return pl.DataFrame(rows, schema=LENS)
+
+
+def published_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/published.parquet of a run: 0.3 of pairs with a test domain, 0.5 of others."""
+    rows = []
+    for depth, (a, b) in product(range(len(SITES)), combinations(DOMAINS, 2)):
+        value = 0.3 if {a, b} & set(run.test_domains) else 0.5
+        for classes, draw, n in _sets(run, plan).select("classes", "draw", "n").iter_rows():
+            key = {"measure": "cka", "domain_a": a, "domain_b": b, "classes": classes, "draw": draw}
+            ours = {"ours": value, "ours_lo": value - HALF, "ours_hi": value + HALF}
+            rows.append(_placed(depth, key) | {"value": value, **ours, "n": n, "note": ""})
+    return pl.DataFrame(rows, schema=PUBLISHED)
+
+
+def maps_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/maps.parquet of a run: an image per cell, domains beside each other."""
+    del run, plan
+    cells = enumerate(product(DOMAINS, CLASSES))
+    images = [
+        {"id": f"{domain}-{name}", "domain": domain, "class_name": name}
+        | {"x": 3.0 * DOMAINS.index(domain) + 0.1 * place % 1, "y": float(place % 12)}
+        for place, (domain, name) in cells
+    ]
+    rows = [
+        _placed(depth, {"method": method, "explained": 0.4 if method == "pca" else None}) | image
+        for depth, method, image in product(range(len(SITES)), ("pca", "tsne"), images)
+    ]
+    return pl.DataFrame(rows, schema=MAPS)
+
+
+def map_distances_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/map_distances.parquet of a run: 2 to a test domain, 1 between others."""
+    del plan
+    rows = []
+    for depth, (a, b) in product(range(len(SITES)), combinations(DOMAINS, 2)):
+        key = {"quantity": "class_distance_relative", "domain_a": a, "domain_b": b}
+        value = 1.0 + bool({a, b} & set(run.test_domains))
+        rows.append(_placed(depth, key) | _estimate(value, len(CLASSES)))
+    return pl.DataFrame(rows, schema=MAP_DISTANCES)
+
+
+def _placed(depth: int, key: dict) -> dict:
+    return {"site": SITES[depth], "level": "residual", "depth": depth} | key
+
+
+def _estimate(value: float, n: int) -> dict:
+    return {"value": value, "lo": value - HALF, "hi": value + HALF, "n": n, "note": ""}
+
+
+PLANTERS = {
+    "factorization": factorization_of,
+    "transfer": transfer_of,
+    "decodability": decodability_of,
+    "lens": lens_of,
+    "published": published_of,
+    "maps": maps_of,
+    "map_distances": map_distances_of,
+}
+"""by name of the table"""
+FAMILIES = ("factorization", "transfer", "decodability", "lens", "published", "maps")
+"""of analyses that write these tables"""

@@ -1,0 +1,191 @@
+"""Few images per class hide what is alike; halves tell how much, and chance what is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.class_shuffles import (
+    ROTATIONS,
+    SHUFFLES,
+    band,
+    class_orders,
+    shuffled_features,
+    shuffled_kernels,
+    shuffled_rotations,
+)
+from analysis.neighbours import mutual_knn
+from analysis.similarity import (
+    LINEAR,
+    SAME_BASIS,
+    Similarity,
+    centred,
+    cka,
+    cka_rbf,
+    coordinates,
+    corrected,
+    gram,
+    log_participation_ratio,
+    s_id,
+    s_rot,
+)
+
+FOLDS = 4
+PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+
+
+def planted(seed, shared, draws, classes, units=64, images=10, noise=3.0, falling=False):
+    """Class means of two domains, `shared` of whose variance is common, from few images.
+
+    Returns:
+        Means over all images of both domains [draws, C, U], and over halves [P, 2, draws, C, U].
+    """
+    rng = np.random.default_rng(seed)
+    spectrum = 1 / np.arange(1, units + 1) if falling else np.ones(units)
+    spectrum *= units / spectrum.sum()
+    common, own_a, own_b = rng.normal(size=(3, draws, classes, units)) * np.sqrt(spectrum)
+    sides = []
+    for own in (own_a, own_b):
+        true = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+        error = np.sqrt(noise**2 / (images / FOLDS))
+        folds = true + error * rng.normal(size=(FOLDS, *true.shape))
+        halves = [[folds[list(half)].mean(axis=0) for half in pair] for pair in PAIRINGS]
+        sides.append((folds.mean(axis=0), np.array(halves)))
+    return sides
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.0)])
+def test_corrected_cka_finds_what_ten_noisy_images_hide(shared, expected):
+    (x, x_halves), (y, y_halves) = planted(0, shared, draws=20, classes=100)
+    raw, found = cka(x, y).value, corrected(LINEAR, x, y, x_halves, y_halves).value
+    assert raw.mean() == pytest.approx(0.28 * expected, abs=0.05)
+    assert found.mean() == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("shared", [1.0, 0.5, 0.0])
+def test_corrected_s_id_finds_what_ten_noisy_images_hide(shared):
+    (x, x_halves), (y, y_halves) = planted(0, shared, draws=20, classes=100)
+    raw, found = s_id(x, y).value, corrected(SAME_BASIS, x, y, x_halves, y_halves).value
+    assert raw.mean() == pytest.approx(shared / 1.9, abs=0.03)
+    assert found.mean() == pytest.approx(shared, abs=0.03)
+
+
+def test_without_noise_there_is_nothing_to_correct():
+    (x, x_halves), (y, y_halves) = planted(0, 0.5, draws=1, classes=30, noise=0.0)
+    for product, plain in ((LINEAR, cka(x, y)), (SAME_BASIS, s_id(x, y))):
+        found = corrected(product, x, y, x_halves, y_halves)
+        assert found.value == pytest.approx(plain.value)
+        assert found.left_out == pytest.approx(plain.left_out)
+
+
+@pytest.mark.parametrize("product", [LINEAR, SAME_BASIS])
+def test_class_means_of_noise_alone_are_not_estimable(product):
+    sides = [planted(seed, 0, draws=100, classes=20, noise=100.0)[0] for seed in (0, 1)]
+    (x, x_halves), (y, y_halves) = sides
+    found = corrected(product, x, y, x_halves, y_halves)
+    assert np.isnan(found.value).mean() > 0.95
+    assert np.isnan(found.left_out[np.isnan(found.value)]).all()
+
+
+def covered(found: Similarity, truth: float | np.ndarray) -> float:
+    lo, hi = found.interval()
+    estimable = ~np.isnan(found.value)
+    assert estimable.mean() > 0.9
+    return float(((lo <= truth) & (truth <= hi))[estimable].mean())
+
+
+@pytest.mark.parametrize(
+    ("classes", "shared", "falling"),
+    [(15, 0.0, False), (15, 0.5, True), (15, 0.9, True), (75, 0.0, True), (75, 0.5, False)],
+)
+def test_intervals_hold_the_truth_nineteen_times_of_twenty(classes, shared, falling):
+    planting = {"draws": 100, "classes": classes, "units": 40, "noise": 1.0, "falling": falling}
+    (x, x_halves), (y, y_halves) = planted(3, shared, **planting)
+    halves = x_halves, y_halves
+    assert covered(corrected(LINEAR, x, y, *halves), shared**2) > 0.90
+    assert covered(corrected(SAME_BASIS, x, y, *halves), shared) > 0.90
+
+
+@pytest.mark.parametrize("classes", [15, 75])
+def test_intervals_of_biased_measures_hold_their_mean_over_draws_of_classes(classes):
+    planting = {"draws": 100, "classes": classes, "units": 40, "noise": 1.0, "falling": True}
+    (x, _), (y, _) = planted(4, 0.5, **planting)
+    for found in (s_rot(x, y), s_rot(x, y) - s_id(x, y), log_participation_ratio(x)):
+        assert covered(found, found.value.mean()) > 0.85
+
+
+MEASURED = {
+    "cka": (cka, 0.945),
+    "cka_rbf": (cka_rbf, 0.945),
+    "s_id": (s_id, 0.94),
+    "rot_minus_id": (lambda x, y: s_rot(x, y) - s_id(x, y), 0.93),
+    "knn": (mutual_knn, 0.99),
+    "participation_ratio": (lambda x, _y: log_participation_ratio(x), 0.90),
+}
+"""what docs/similarity.md says of intervals, of the mean over plantings"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("classes", [15, 75])
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9])
+def test_intervals_hold_what_the_documentation_says(classes, shared, falling):
+    planting = {"draws": 500, "classes": classes, "units": 40, "noise": 1.0, "falling": falling}
+    (x, x_halves), (y, y_halves) = planted(11, shared, **planting)
+    halves = x_halves, y_halves
+    assert covered(corrected(LINEAR, x, y, *halves), shared**2) > 0.945
+    assert 0.94 < covered(corrected(SAME_BASIS, x, y, *halves), shared) < 0.975
+    for measure, least in MEASURED.values():
+        found = measure(x, y)
+        assert covered(found, found.value.mean()) > least
+    rotated = s_rot(x, y)
+    assert covered(rotated, rotated.value.mean()) > (0.95 if classes == 75 else 0.895)
+
+
+# --- chance
+
+
+def three_domains(classes=9, units=5):
+    return np.random.default_rng(0).normal(size=(3, classes, units))
+
+
+def test_orders_depend_on_the_seed_and_the_number_of_classes_alone():
+    orders = class_orders(9, 0)
+    assert orders.shape == (SHUFFLES, 9)
+    assert np.array_equal(orders, class_orders(9, 0))
+    assert not np.array_equal(orders, class_orders(9, 1))
+    assert (np.sort(orders) == np.arange(9)).all()
+
+
+@pytest.mark.parametrize(
+    ("describe", "shuffled", "product"),
+    [
+        (LINEAR.describe, shuffled_kernels, lambda x, y: (gram(x) * LINEAR.describe(y)).sum()),
+        (centred, shuffled_features, lambda x, y: (centred(x) * centred(y)).sum()),
+        (
+            coordinates,
+            shuffled_rotations,
+            lambda x, y: np.linalg.norm(centred(x).T @ centred(y), "nuc"),
+        ),
+    ],
+)
+def test_shuffled_products_are_those_of_shuffled_class_means(describe, shuffled, product):
+    x, orders = three_domains(), class_orders(9, 0)
+    found = shuffled(describe(x), orders)
+    for number in (0, 7, ROTATIONS - 1):
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            expected = product(x[a], x[b][orders[number]])
+            assert found[number, a, b] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shuffles", [ROTATIONS, SHUFFLES])
+def test_the_band_of_chance_holds_one_more_value_nineteen_times_of_twenty(shuffles):
+    values, more = np.split(np.random.default_rng(0).normal(size=(shuffles + 1, 4000)), [shuffles])
+    below, above = band(values)
+    assert ((below <= more[0]) & (more[0] <= above)).mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_shuffled_kernels_agree_with_none_in_the_mean():
+    x = three_domains(40, 30)
+    found = shuffled_kernels(LINEAR.describe(x), class_orders(40, 0))[:, 0, 1]
+    assert abs(found.mean()) < 3 * found.std() / np.sqrt(SHUFFLES)
