@@ -12,6 +12,7 @@ from analysis.domain_distances import domain_distances, modality_gaps
 from analysis.domain_similarity import domain_similarity
 from analysis.embedding_maps import embedding_maps
 from analysis.factorization import factorization
+from analysis.feature_images import feature_images
 from analysis.lens import logit_lens, readout, tuned_lens
 from analysis.probe_features import image_batches
 from analysis.replication import KERNELS, published_similarity
@@ -120,7 +121,9 @@ def sae(subject: Subject) -> Tables:
             subject.device,
             bar,
         )
-    return {"sae": features, "sae_sharing": sharing}
+    dataset = subject.dataset
+    images = feature_images(features, dataset.samples, dataset.folder, subject.learner.pixels)
+    return {"sae": features, "sae_sharing": sharing, "sae_images": images}
 
 
 def maps(subject: Subject) -> Tables:

@@ -8,18 +8,23 @@ from analysis.families import FAMILIES
 from analysis.probe_features import site_activations
 from analysis.probe_images import probe_pool
 from analysis.probes import Activations, ProbePlan, linear_probes
+from analysis.sites import split_heads
 from analysis.subject import Subject
 from gen.datasets.samples import Dataset
 from gen.models.trained import load_trained
 from gen.progress import progress
 from gen.runs import Run, timed_stage
+from gen.schema import SiteLevel
 from splits.files import replacing
 
 
 def analyze_run(run: Run, dataset: Dataset) -> None:
     """Write the tables of every family of analyses that the study asks for, and of no other."""
     with timed_stage(run.folder, "analyze"):
-        subject = Subject(run, dataset, load_trained(run, dataset))
+        learner = load_trained(run, dataset)
+        if SiteLevel.head in run.analysis.levels:
+            split_heads(learner.model)
+        subject = Subject(run, dataset, learner)
         for kind in run.analysis.kinds:
             for name, table in FAMILIES[kind](subject).items():
                 _write(run, name, table)

@@ -49,7 +49,7 @@ PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
 ANALYSES = {
     **{kind: (kind.value,) for kind in AnalysisKind},
-    AnalysisKind.sae: ("sae", "sae_sharing"),
+    AnalysisKind.sae: ("sae", "sae_sharing", "sae_images"),
     AnalysisKind.maps: ("maps", "map_distances"),
 }
 """names of the tables that a family of analyses writes"""

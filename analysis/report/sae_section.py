@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from analysis.feature_images import notable_features
 from analysis.report import sae_tables
 from analysis.report.sae_figures import entropy_figure, feature_matrix, image_figure
 from analysis.report.section import Chart, Table, Text
@@ -15,11 +16,12 @@ from analysis.report.sharing_tables import KEYS
 from analysis.report.study import StudyResults
 from analysis.report.summary import setting_label
 from analysis.sae_features import DOMAIN, SHARED
+from gen.datasets.decoding import decode
 
 Parts = list[Text | Chart | Table]
 MEASURE = "jaccard"
-MOST_SHOWN = 5
-"""features of a kind that are shown by their images"""
+TITLES = {"Classes in many domains": SHARED, "Few domains, any class": DOMAIN}
+"""kinds of features that are shown by their images"""
 KEPT = [
     *("rate", "domain_entropy", "domain_entropy_chance", "class_entropy"),
     *("class_entropy_chance", "p_domain", "p_class", "kind", "top_domain", "top_class", "name"),
@@ -53,22 +55,14 @@ IMAGE_NOTE = (
 )
 
 
-def sae_parts(
-    results: StudyResults, images: Mapping[str, np.ndarray] | None = None
-) -> list[Text | Chart | Table]:
-    """What features fire for, which domains share them, and how far seeds agree.
-
-    Args:
-        results: of the study.
-        images: test images by id, uint8 [P, P, 3]: those of `shown_images` at least; None: the
-            report has no images.
-    """
+def sae_parts(results: StudyResults) -> Parts:
+    """What features fire for, which domains share them, and how far seeds agree."""
     features = sae_tables.features_by_target(results)
     if features.is_empty():
         return []
     sharing = sae_tables.sharing_by_target(results)
     parts: Parts = [Text(INTRODUCTION)]
-    drawn = []
+    drawn, images = [], results.analyses["sae_images"]
     for test_domain in results.plan.test_domains:
         here = first_autoencoders(features.filter(test_domain=test_domain))
         if here:
@@ -77,8 +71,7 @@ def sae_parts(
                 for rows in here.values()
             ]
             parts += _charts(results, test_domain, here, sharing)
-            if images is not None:
-                parts += _image_charts(test_domain, here, images)
+            parts += _image_charts(test_domain, here, images)
     shares, stable = sae_tables.kind_shares(features), sae_tables.stability(results)
     paired = sae_tables.sharing_with_test(sharing)
     return [
@@ -100,17 +93,6 @@ def first_autoencoders(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
         one = of_setting.filter(run=first["run"], sae_seed=of_setting["sae_seed"].min())
         found[str(setting)] = one
     return dict(list(found.items())[:MOST_ROWS])
-
-
-def shown_images(results: StudyResults) -> list[str]:
-    """Ids of all images that the section shows."""
-    features = sae_tables.features_by_target(results)
-    ids: dict[str, None] = {}
-    for test_domain in results.plan.test_domains:
-        here = first_autoencoders(features.filter(test_domain=test_domain))
-        for rows in _notable(here).values():
-            ids |= dict.fromkeys(rows["top_images"].explode().drop_nulls().to_list())
-    return list(ids)
 
 
 def _charts(
@@ -140,35 +122,31 @@ def _charts(
 
 
 def _image_charts(
-    test_domain: str, here: Mapping[str, pl.DataFrame], images: Mapping[str, np.ndarray]
+    test_domain: str, here: Mapping[str, pl.DataFrame], images: pl.DataFrame
 ) -> Parts:
+    """The features of the last setting that is drawn, at its last site, by their images."""
+    setting, rows = list(here.items())[-1]
+    last = rows.filter(pl.col("depth") == pl.col("depth").max())
     groups = {
         title: [
-            (_described(row), [images[name] for name in row["top_images"]])
-            for row in rows.iter_rows(named=True)
+            (_described(row), _images_of(row, images))
+            for row in notable_features(last, kind).iter_rows(named=True)
         ]
-        for title, rows in _notable(here).items()
-        if rows.height
+        for title, kind in TITLES.items()
     }
-    if not groups:
-        return []
-    setting = setting_label(list(here)[-1])
-    label = f"Images of features at the last layer, {setting}, test domain {test_domain}"
-    return [
-        Chart(f"sae-images-{test_domain}", image_figure(groups), "sae_features", label, IMAGE_NOTE)
-    ]
+    label = (
+        f"Images of features at the last layer, {setting_label(setting)}, test domain {test_domain}"
+    )
+    shown = {title: features for title, features in groups.items() if features}
+    figure = image_figure(shown) if shown else None
+    return [Chart(f"sae-images-{test_domain}", figure, "sae_features", label, IMAGE_NOTE)]
 
 
-def _notable(here: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """The features whose images are shown: of the last setting that is drawn, at its last site."""
-    if not here:
-        return {}
-    rows = list(here.values())[-1]
-    last = rows.filter(pl.col("depth") == pl.col("depth").max())
-    titles = {"Classes in many domains": SHARED, "Few domains, any class": DOMAIN}
-    return {
-        title: sae_tables.notable_features(last, kind, MOST_SHOWN) for title, kind in titles.items()
-    }
+def _images_of(row: Mapping, images: pl.DataFrame) -> list[np.ndarray]:
+    """The images of a feature, largest code first; a run's tables have them all."""
+    of_run = images.filter(pl.col("id").is_in(row["top_images"]), run=row["run"])
+    known = dict(of_run.select("id", "png").iter_rows())
+    return [decode(known[name]) for name in row["top_images"] if name in known]
 
 
 def _described(row: Mapping) -> str:

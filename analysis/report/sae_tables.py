@@ -148,29 +148,6 @@ def _paired(names: list[str], classes: list[str]) -> float:
     return sum(of.get(name, 0) for name in classes) / len(names) ** 2
 
 
-def notable_features(features: pl.DataFrame, kind: str, most: int) -> pl.DataFrame:
-    """The features of a kind that are most of it, of those that fire on enough images to show.
-
-    Shared features by how much more evenly they fire over domains than over classes, others by
-    how unevenly over domains; of equals the more frequent ones.
-
-    Args:
-        features: of one autoencoder.
-        kind: as in the table.
-        most: how many.
-    """
-    order = pl.col("domain_entropy")
-    if kind == SHARED:
-        order = pl.col("class_entropy") - pl.col("domain_entropy")
-    shown = features.filter(kind=kind)
-    enough = shown["top_images"].list.len().max() if shown.height else 0
-    return (
-        shown.filter(pl.col("top_images").list.len() == enough)
-        .sort(order, -pl.col("rate"), "feature")
-        .head(most)
-    )
-
-
 # ---------------------------------------------------------------------------- views
 
 

@@ -121,6 +121,7 @@ SAE_SHARING: Schema = {
     **dict.fromkeys(["chance", "ceiling", "floor", "r2_a", "r2_b"], pl.Float64),
     **_NOTE,
 }
+SAE_IMAGES: Schema = {"id": pl.String, "png": pl.Binary}
 MAPS: Schema = {
     **_SITE,
     **dict.fromkeys(["method", "id", "domain", "class_name"], pl.String),
@@ -144,6 +145,7 @@ ANALYSES: dict[str, Schema] = {
     "lens": LENS,
     "sae": SAE,
     "sae_sharing": SAE_SHARING,
+    "sae_images": SAE_IMAGES,
     "maps": MAPS,
     "map_distances": MAP_DISTANCES,
     "published": PUBLISHED,

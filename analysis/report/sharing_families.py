@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.report.evaluation_figures import dot_figure
+from analysis.report.sae_section import sae_parts
 from analysis.report.section import Chart, Section, Table, Text
 from analysis.report.sharing_figures import MOST_PANELS, Looks, kinds_figure
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites, transfer_matrix
@@ -332,15 +333,3 @@ def read_lines_of(table: pl.DataFrame) -> pl.DataFrame:
     return lines.group_by([*KEYS, *PLACE, "lens", "line"], maintain_order=True).agg(
         *(complete_mean(pl.col(name)) for name in ESTIMATE), pl.col("chance").first()
     )
-
-
-# ---------------------------------------------------------------------------- autoencoders
-
-
-def sae_parts(results: StudyResults) -> Parts:
-    """What features of sparse autoencoders fire for."""
-    if results.analyses["sae"].is_empty():
-        return []
-    from analysis.report import sae_section  # imports torch, for which a report has no other use
-
-    return sae_section.sae_parts(results)

@@ -12,10 +12,12 @@ from scipy.sparse import csr_array
 
 from analysis.autoencoders import FEATURES, SHARING, early_middle_last
 from analysis.class_sets import class_sets
+from analysis.feature_images import SAE_IMAGES
 from analysis.report.study import PlannedRun, StudyPlan
 from analysis.sae_codes import Coded, Places
 from analysis.sae_features import feature_rows, top_images
 from analysis.sae_sharing import sharing_rows, stability_rows
+from gen.datasets.shards import encode_png
 
 PER_CELL, PER_CLASS, SEEDS, UNITS = 6, 6, (0, 1), 20
 D, C = len(DOMAINS), len(CLASSES)
@@ -31,7 +33,13 @@ def sae_sharing_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     return _tables(_is_diverse(run), plan.draws)[1]
 
 
-PLANTERS = {"sae": sae_of, "sae_sharing": sae_sharing_of}
+def sae_images_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/sae_images.parquet: a grey square for every image."""
+    shades = (np.full((16, 16, 3), i % 256, dtype=np.uint8) for i in range(len(image_ids())))
+    return pl.DataFrame({"id": image_ids(), "png": map(encode_png, shades)}, schema=SAE_IMAGES)
+
+
+PLANTERS = {"sae": sae_of, "sae_sharing": sae_sharing_of, "sae_images": sae_images_of}
 
 
 def _is_diverse(run: PlannedRun) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +12,18 @@ import pytest
 from planted_sae import PLANTERS, SEEDS, image_ids
 from planted_tables import CLASSES, DOMAINS, SITES
 
+from analysis import feature_images
 from analysis.autoencoders import FEATURES, SHARING
+from analysis.feature_images import SAE_IMAGES, notable_features
 from analysis.report import sae_tables
-from analysis.report.sae_section import first_autoencoders, sae_parts, shown_images
+from analysis.report.sae_section import first_autoencoders, sae_parts
 from analysis.report.section import Chart, Table
 from analysis.sae_features import BOTH, DOMAIN, OTHER, SHARED
+from gen.datasets.decoding import decode
 from gen.evaluation.metrics import wilson
 from gen.runs import Target
 
+SCHEMAS = (FEATURES, SHARING, SAE_IMAGES)
 SETTINGS = ("cg_low_diversity", "cg_high_diversity")
 TEST_DOMAIN = DOMAINS[-1]
 
@@ -45,14 +50,14 @@ def planted(settings=SETTINGS):
         name: pl.concat([_named(planter(run, plan), run) for run in runs])
         if runs
         else _named(pl.DataFrame(schema=schema), Run("", ""))
-        for (name, planter), schema in zip(PLANTERS.items(), (FEATURES, SHARING), strict=True)
+        for (name, planter), schema in zip(PLANTERS.items(), SCHEMAS, strict=True)
     }
     return SimpleNamespace(plan=plan, analyses=analyses)
 
 
 def _named(table, run):
     names = {"run": run.name, "setting": run.setting, "seed": run.seed}
-    renamed = table.rename({"seed": "sae_seed"})
+    renamed = table.rename({"seed": "sae_seed"}, strict=False)
     return renamed.select(*(pl.lit(v).alias(k) for k, v in names.items()), pl.all())
 
 
@@ -115,25 +120,21 @@ def test_names_are_held_against_pairs_at_random(results):
 def test_notable_features_are_frequent_enough_to_be_shown(results):
     features = first_autoencoders(sae_tables.features_by_target(results))["cg_high_diversity"]
     last = features.filter(site=SITES[-1])
-    shared = sae_tables.notable_features(last, SHARED, 3)
+    shared = notable_features(last, SHARED, 3)
     assert shared["top_images"].list.len().unique().to_list() == [8]
     gap = shared["domain_entropy"] - shared["class_entropy"]
     assert gap.to_list() == sorted(gap, reverse=True)
-    private = sae_tables.notable_features(last, DOMAIN, 3)
+    private = notable_features(last, DOMAIN, 3)
     assert set(private["kind"]) == {DOMAIN}
-    assert sae_tables.notable_features(last.clear(), SHARED, 3).is_empty()
+    assert notable_features(last.clear(), SHARED, 3).is_empty()
 
 
 def test_a_study_without_autoencoders_has_no_section():
     assert sae_parts(planted(settings=())) == []
 
 
-def test_every_chart_has_its_table_and_images_are_shown_where_they_are_given(results):
-    rng = np.random.default_rng(0)
-    ids = shown_images(results)
-    assert set(ids) <= set(image_ids())
-    images = {name: rng.integers(0, 255, (16, 16, 3), dtype=np.uint8) for name in ids}
-    parts = sae_parts(results, images)
+def test_every_chart_has_its_table_and_features_are_shown_by_their_images(results):
+    parts = sae_parts(results)
     tables = {part.name: part for part in parts if isinstance(part, Table)}
     charts = [part for part in parts if isinstance(part, Chart)]
     assert [chart.name for chart in charts] == [
@@ -149,4 +150,22 @@ def test_every_chart_has_its_table_and_images_are_shown_where_they_are_given(res
     )
     view = tables["sae_sharing_test"].view
     assert all(len(row) == len(view.columns) for row in view.rows)
-    assert len([part for part in sae_parts(results) if isinstance(part, Chart)]) == 2
+    assert all(chart.figure is not None for chart in charts)
+
+
+def test_the_images_of_a_run_are_those_that_its_report_draws(monkeypatch):
+    run = Run("run", SETTINGS[0])
+    features = PLANTERS["sae"](run, planted().plan)
+    samples = pl.DataFrame({"id": ["another", *image_ids()]})
+    read = []
+
+    def stored(folder, rows, pixels):
+        read.append(rows["id"].to_list())
+        return np.zeros((rows.height, pixels, pixels, 3), dtype=np.uint8)
+
+    monkeypatch.setattr(feature_images, "read_images", stored)
+    table = feature_images.feature_images(features, samples, Path("data"), 8)
+    first = features.filter(site=SITES[-1], seed=min(SEEDS))
+    shown = [notable_features(first, kind)["top_images"].explode() for kind in (SHARED, DOMAIN)]
+    assert set(table["id"]) == set(pl.concat(shown)) == set(read[0])
+    assert decode(table["png"][0]).shape == (8, 8, 3)
