@@ -1,0 +1,57 @@
+"""Every family of analyses, on trained runs, by the commands behind `make sharing`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from workplace import Workplace
+
+from gen.schema import AnalysisKind
+from gen.sweep.study import load_study
+
+EVERYTHING = (
+    f"analysis.kinds=[{','.join(kind.name for kind in AnalysisKind)}]",
+    "analysis.levels=[residual,channel]",
+    "settings=[cg_high_diversity]",
+)
+
+
+@pytest.fixture
+def trained(finished: Workplace, tmp_path: Path) -> Workplace:
+    """The finished debug study in a folder of its own."""
+    (tmp_path / "data").symlink_to(finished.folder / "data")
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    return Workplace(tmp_path)
+
+
+@pytest.mark.slow
+def test_families_that_are_asked_for_later_are_added_without_training(trained: Workplace) -> None:
+    weights = {path: path.stat().st_mtime_ns for path in trained.study.glob("*/checkpoints/*")}
+    trained.clipgen("analyze", "debug", *EVERYTHING)
+    places = {"data": trained.folder / "data", "runs": trained.folder / "runs"}
+    runs = load_study("debug", list(EVERYTHING), **places).runs
+    assert len(runs) == 1
+    for run in runs:
+        assert run.done
+        tables = {name: pl.read_parquet(path) for name, path in run.analyses.items()}
+        assert all(table.height for table in tables.values())
+        for table in tables.values():  # what cannot be told is null, never NaN
+            assert not any(
+                table[name].is_nan().any() for name, kind in table.schema.items() if kind.is_float()
+            )
+        assert set(tables["similarity"]["level"]) == {"residual", "channel"}
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert trained.clipgen("analyze", "debug", *EVERYTHING) == ""  # nothing lacks
+    trained.clipgen("report", "debug", *EVERYTHING)
+    page = (trained.study / "report" / "index.html").read_text(encoding="utf-8")
+    for title in (
+        "How domains share representations",
+        "Class plus domain",
+        "Lenses",
+        "Maps of images",
+    ):
+        assert title in page
+    assert "sae-images-sketch.svg" in page
