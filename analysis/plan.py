@@ -61,7 +61,7 @@ def plan_of(study: Study) -> StudyPlan:
         prompts=prompts_of(study),
         probes=study.config.evaluation.probes,
         analyses=tuple(kind.name for kind in study.config.analysis.kinds),
-        primary=(study.config.analysis.primary_site, study.config.analysis.primary_measure),
+        primary=(study.config.analysis.primary_site, study.config.analysis.primary_measure.name),
         dataset_sha256=study.dataset.sha256,
     )
 

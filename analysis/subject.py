@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from analysis.class_sets import ClassSet, class_sets
 from analysis.probe_features import image_batches, site_activations
 from analysis.probe_images import capped
 from analysis.probes import Activations
-from analysis.sites import list_sites
+from analysis.sites import levels_of, list_sites
 from gen.datasets.samples import Dataset
 from gen.device import pick_device
 from gen.evaluation.prompts import ANY_DOMAIN, wording_of
@@ -65,10 +66,22 @@ class Subject:
         return compared_samples(self.dataset.samples, "test", self.classes)
 
     @cached_property
+    def levels(self) -> list[SiteLevel]:
+        """The levels that the study asks for and the tower has.
+
+        Towers that are built here are asked before training; of timm's and of pretrained ones only
+        the tower itself knows.
+        """
+        asked, there = list(self.run.analysis.levels), levels_of(self.learner.model)
+        missing = ", ".join(level.name for level in asked if level not in there)
+        if missing:
+            warnings.warn(f"{self.run.name} has no sites of level {missing}", stacklevel=2)
+        return [level for level in asked if level in there]
+
+    @cached_property
     def places(self) -> dict[str, tuple[SiteLevel, int]]:
         """Level and depth of every site that similarity compares."""
-        levels = self.run.analysis.levels
-        sites = [site for level in levels for site in list_sites(self.learner.model, level)]
+        sites = [site for level in self.levels for site in list_sites(self.learner.model, level)]
         return {site.name: (site.level, site.depth) for site in sites}
 
     def cells(
@@ -90,8 +103,8 @@ class Subject:
 
     @cached_property
     def final_cells(self) -> CellMeans:
-        """Of the final weights, at all levels that the study asks for."""
-        return self.cells(self.learner, list(self.run.analysis.levels))
+        """Of the final weights, at all levels."""
+        return self.cells(self.learner, self.levels)
 
     @cached_property
     def shown(self) -> Activations:

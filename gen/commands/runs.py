@@ -82,22 +82,41 @@ def evaluate_one(options: argparse.Namespace) -> None:
 
 
 def analyze_runs(options: argparse.Namespace) -> None:
-    from gen.runs import mark_done
-
     if options.run:
         _one_stage(options, analyze, trained=True)
         return
     with _ending_well():
         study = load(options)
         with _leading(study) as worker:
-            if worker is None:
-                return
-            for run in study.runs:
-                if run.trained and not run.analyzed:
-                    with claimed(run):
-                        analyze(worker, run)
-                        mark_done(run)
-                    print(run.folder)
+            if worker is not None:
+                _analyze_all(worker)
+
+
+def _analyze_all(worker: Worker) -> None:
+    """Analyse every trained run that lacks its tables; one that fails stops no other.
+
+    Raises:
+        UserError: some could not be analysed.
+    """
+    from gen.runs import mark_done
+
+    runs, failed = worker.study.runs, []
+    for run in runs:
+        if run.analyzed or not run.trained:
+            continue
+        try:
+            with claimed(run):
+                analyze(worker, run)
+                mark_done(run)
+            print(run.folder)
+        except UserError as error:
+            failed.append(str(error))
+    untrained = sum(not run.trained for run in runs)
+    if untrained:
+        print(f"{untrained} of {len(runs)} runs are not trained: left out", file=sys.stderr)
+    if failed:
+        told = "\n".join(failed)
+        raise UserError(f"{len(failed)} of {len(runs)} runs are not analysed:\n{told}")
 
 
 def _one_stage(

@@ -24,6 +24,7 @@ from gen.schema.testing import (
     EvaluationConfig,
     PretrainedConfig,
     PromptSet,
+    SharingMeasure,
     SiteLevel,
 )
 from gen.schema.training import (
@@ -62,6 +63,7 @@ __all__ = [
     "ResourcesConfig",
     "Schedule",
     "Sharding",
+    "SharingMeasure",
     "SiteLevel",
     "StreamConfig",
     "StudyConfig",

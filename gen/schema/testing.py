@@ -95,6 +95,29 @@ class AnalysisKind(Enum):
     """the measures of Kempf et al. 2025 as they were published, beside ours"""
 
 
+class SharingMeasure(Enum):
+    """Similarity of two domains' class means; docs/similarity.md has the equations."""
+
+    cka = "cka"
+    """unbiased linear CKA"""
+    cka_rbf = "cka_rbf"
+    """the same with a Gaussian kernel"""
+    cka_nc = "cka_nc"
+    """linear CKA, corrected for noise by halves of the images"""
+    s_id = "s_id"
+    """alignment in the layer's own directions"""
+    s_id_nc = "s_id_nc"
+    """the same, corrected for noise"""
+    s_rot = "s_rot"
+    """alignment after the best rotation"""
+    rot_minus_id = "rot_minus_id"
+    """what only a rotation shows"""
+    knn = "knn"
+    """nearest neighbours in common"""
+    cka_minus_pcs = "cka_minus_pcs"
+    """linear CKA without the largest directions"""
+
+
 @dataclass
 class AnalysisConfig:
     """What is looked for inside of every model of a study."""
@@ -111,5 +134,5 @@ class AnalysisConfig:
     primary_site: str = ""
     """the site at which sharing is held against generalization; empty: the last before the
     embedding. Set it before looking: all other sites are exploratory"""
-    primary_measure: str = "s_id_nc"
+    primary_measure: SharingMeasure = SharingMeasure.s_id_nc
     """the measure of sharing there; all others are exploratory"""

@@ -12,19 +12,16 @@ import polars as pl
 from gen.datasets.samples import Dataset
 from gen.models.checks import check_learner
 from gen.schema import (
-    AnalysisConfig,
-    AnalysisKind,
     BudgetRule,
     EvaluationConfig,
     ModelConfig,
     ModelKind,
     PromptSet,
     ResourcesConfig,
-    SiteLevel,
     StudyConfig,
     TrainingConfig,
-    VisionKind,
 )
+from gen.sweep.analysis_checks import check_analysis, check_tower
 from gen.training.schedule import total_steps
 from splits.errors import UserError, unknown
 from splits.settings import SETTINGS
@@ -32,12 +29,6 @@ from splits.settings import SETTINGS
 MIN_CLASSES = 5
 """what comparing domains by their class means needs"""
 CAPTIONS = ("caption", "caption_aligned")
-LEVELS = {
-    VisionKind.resnet: {SiteLevel.residual, SiteLevel.channel},
-    VisionKind.vit: {SiteLevel.residual, SiteLevel.head, SiteLevel.neuron},
-    VisionKind.timm: set(SiteLevel),  # which of them, its architecture says
-}
-"""levels of sites that image towers may have"""
 NAME = r"\w[\w.-]*"
 
 
@@ -59,7 +50,7 @@ def check_study(config: StudyConfig) -> None:
             where=where,
         )
     _check_evaluation(config.evaluation, where)
-    _check_analysis(config.analysis, where)
+    check_analysis(config.analysis, where)
     _check_ranges(config.training, where)
     _check_parts(config.training, where)
     check_resources(config.resources, where)
@@ -141,7 +132,7 @@ def check_arm(config: StudyConfig, model: ModelConfig, pixels: int, *, has_base:
     check_study(config)
     check_learner(model, config.training, has_base, pixels)
     check_prompts(config, model)
-    check_levels(config.analysis, model, f"study {config.name}")
+    check_tower(config.analysis, model, f"study {config.name}")
     if config.pretrained and model.kind is ModelKind.classifier:
         raise UserError(
             "pretrained models, which read prompts, stand in a study of classifiers",
@@ -171,50 +162,6 @@ def _check_evaluation(evaluation: EvaluationConfig, where: str) -> None:
             raise UserError(
                 f"key `evaluation.{key}` is {value}", expected=f"at least {least}", where=where
             )
-
-
-def _check_analysis(analysis: AnalysisConfig, where: str) -> None:
-    """Similarity is always there: reports compare runs by it."""
-    names = [kind.name for kind in analysis.kinds]
-    if AnalysisKind.similarity not in analysis.kinds or len(set(names)) < len(names):
-        raise UserError(
-            f"key `analysis.kinds` is [{', '.join(names)}]",
-            expected="similarity and others, each once",
-            where=where,
-        )
-    levels = [level.name for level in analysis.levels]
-    if SiteLevel.residual not in analysis.levels or len(set(levels)) < len(levels):
-        raise UserError(
-            f"key `analysis.levels` is [{', '.join(levels)}]",
-            expected="residual and others, each once",
-            where=where,
-        )
-    if analysis.images < 4:
-        raise UserError(
-            f"key `analysis.images` is {analysis.images}", expected="at least 4", where=where
-        )
-
-
-def check_levels(analysis: AnalysisConfig, model: ModelConfig, where: str) -> None:
-    """Refuse before training what the analyses would refuse after it.
-
-    Raises:
-        UserError: the image tower has no sites of a level, or the model no texts for a lens.
-    """
-    if AnalysisKind.lens in analysis.kinds and model.kind is ModelKind.classifier:
-        raise UserError(
-            "analysis `lens` reads sites by the texts of classes, and a classifier has none",
-            expected="a study of models of kind clip or clippo",
-            where=f"{where}, key `analysis.kinds`",
-        )
-    missing = set(analysis.levels) - LEVELS[model.vision.kind]
-    if missing:
-        raise UserError(
-            f"key `analysis.levels` names {', '.join(sorted(level.name for level in missing))}",
-            expected=f"levels of a {model.vision.kind.name}: "
-            + ", ".join(level.name for level in SiteLevel if level in LEVELS[model.vision.kind]),
-            where=where,
-        )
 
 
 def check_prompts(config: StudyConfig, model: ModelConfig) -> None:
