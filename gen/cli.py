@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from gen.commands.compare import add_compare_command
 from gen.commands.datasets import add_dataset_commands
 from gen.commands.export import add_export_command
 from gen.commands.mixtures import add_split_commands
@@ -32,6 +33,7 @@ EXAMPLES = """examples:
   clipgen sweep demo                           all of it: dataset, mixtures, runs, report
   clipgen sweep demo training.samples_seen=50000 name=short
   clipgen report demo                          runs/demo/report/index.html
+  clipgen compare demo --run natural_only --with cg_high_diversity-clipart
   clipgen export demo --run natural --to out   the model for open_clip, sets for CLIP_benchmark
 """
 
@@ -97,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_status_command(commands)
     add_report_command(commands)
     add_export_command(commands)
+    add_compare_command(commands)
     return parser
 
 

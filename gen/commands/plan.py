@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gen.commands.amounts import counted, duration, size
 from gen.commands.status_table import reasons, strangers_in_words
-from gen.commands.tables import Column, console, filled, fitting, plain, table
+from gen.commands.tables import Column, print_table
 from splits.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def print_plan(
         measure=measure or _measured_by(study),
     )
     rows = [PlannedRun(r, standing[r.name].state.value, costs.runs[r.name]) for r in study.runs]
-    _print_table(rows)
+    print_table(COLUMNS, rows)
     left = [run for run in study.runs if standing[run.name].state is not State.done]
     told = [(s.state.value, s.reason, name) for name, s in standing.items()]
     lines = [*reasons(told), *_sums(study), *_costs_in_words(costs, len(left), shared, study)]
@@ -118,18 +118,6 @@ def _measured_by(study: Study) -> Callable[[Run], Measured]:
         return measure_here(run, study.dataset, threads=resources.cpus, device=device)
 
     return measure
-
-
-def _print_table(rows: list[PlannedRun]) -> None:
-    columns = filled(COLUMNS, rows)
-    if not sys.stdout.isatty():
-        print(plain(table(columns, rows)))
-        return
-    terminal = console()
-    columns, given_up = fitting(columns, rows, terminal.width)
-    terminal.print(table(columns, rows))
-    if given_up:
-        print(f"in a wider terminal also: {', '.join(given_up)}")
 
 
 def _samples(row: PlannedRun) -> str:

@@ -94,3 +94,16 @@ def plain(renderable: RenderableType) -> str:
     page = io.StringIO()
     Console(file=page, width=ENDLESS, color_system=None, force_terminal=False).print(renderable)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def print_table(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> None:
+    """Show the columns that are not empty: on a terminal those that fit, elsewhere all."""
+    columns = filled(columns, rows)
+    if not sys.stdout.isatty():
+        print(plain(table(columns, rows)))
+        return
+    terminal = console()
+    columns, given_up = fitting(columns, rows, terminal.width)
+    terminal.print(table(columns, rows))
+    if given_up:
+        print(f"in a wider terminal also: {', '.join(given_up)}")

@@ -100,6 +100,17 @@ def test_the_mixtures_are_shown_with_their_counts(finished: Workplace) -> None:
     assert "cg_low_diversity, test domain sketch: 504 samples" in shown  # 12 x 24 + 9 x 24
 
 
+def test_two_runs_are_compared_on_the_same_images(finished: Workplace) -> None:
+    names = ["--run", "natural_only", "--with", "cg_high_diversity"]
+    shown = finished.clipgen("compare", "debug", *names, "--to", "alike.csv").splitlines()
+    table = pl.read_csv(finished.folder / "alike.csv")
+    assert table.height == 6 * 6 * 3  # domains, sites, measures
+    assert set(table["n"]) == {12 * 6}
+    assert sum("layer2" in line for line in shown) == 6 * 3
+    error = finished.clipgen("compare", "debug", "--run", "nothing", "--with", "natural", code=2)
+    assert "nothing" in error
+
+
 def test_changed_held_out_classes_are_evaluated_again(finished: Workplace) -> None:
     again = finished.clipgen("sweep", "debug", "held_out.seed=1", "--dry-run")
     assert "done" not in again
