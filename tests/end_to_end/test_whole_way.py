@@ -105,7 +105,7 @@ def test_two_runs_are_compared_on_the_same_images(finished: Workplace) -> None:
     shown = finished.clipgen("compare", "debug", *names, "--to", "alike.csv").splitlines()
     table = pl.read_csv(finished.folder / "alike.csv")
     assert table.height == 6 * 6 * 3  # domains, sites, measures
-    assert set(table["n"]) == {12 * 6}
+    assert set(table["n"]) == {12 * 8}
     assert sum("layer2" in line for line in shown) == 6 * 3
     error = finished.clipgen("compare", "debug", "--run", "nothing", "--with", "natural", code=2)
     assert "nothing" in error
