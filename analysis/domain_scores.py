@@ -35,6 +35,7 @@ from analysis.similarity import (
 Shuffled = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """out of `analysis.class_shuffles`"""
 CONSTANT = "all class means of {} are equal"
+REMOVED = "the class means of {} have no more directions than are removed"
 NOISY = "not estimable: the class means of {} are not clear of the noise in them"
 
 
@@ -45,7 +46,8 @@ class Scores:
     Attributes:
         found: values [N], and without every class [N, C].
         chance: values with shuffled classes, [S, N].
-        ceiling: the measure of halves of one domain, mean of the pair's two, [N].
+        ceiling: the measure of halves of one domain, mean of the pair's two, [N]; NaN of a
+            difference, which has none.
         reason: why a domain's class means allow no value.
         unfit: of which domains that holds, bool [D].
     """
@@ -57,12 +59,16 @@ class Scores:
     unfit: np.ndarray
 
     def __sub__(self, other: Scores) -> Scores:
-        """The difference of two measures; of the shuffles those that both have."""
+        """The difference of two measures; of the shuffles those that both have.
+
+        The difference of their ceilings is no ceiling: between halves of one domain's images it is
+        what noise alone leaves, and the lower the less noise there is.
+        """
         shuffles = min(len(self.chance), len(other.chance))
         return Scores(
             self.found - other.found,
             self.chance[:shuffles] - other.chance[:shuffles],
-            self.ceiling - other.ceiling,
+            np.full_like(self.ceiling, np.nan),
             self.reason,
             self.unfit | other.unfit,
         )
@@ -90,17 +96,29 @@ class Products:
     own_halves: np.ndarray
     shuffled: np.ndarray
 
-    def plain(self) -> Scores:
-        """The cosine of class means as they are."""
+    def plain(self, reason: str = CONSTANT) -> Scores:
+        """The cosine of class means as they are.
+
+        Args:
+            reason: what it means that a domain has no product with itself.
+        """
         halves = cosine(
             self.between_halves, self.own_halves[:, 0], self.own_halves[:, 1], self.share
         )
         unfit = self.own.sum(axis=-1) <= 0
         ceiling = _of_pairs(halves.value.mean(axis=0), self.pairs)
-        return self._scores(self.own, ceiling, unfit, CONSTANT)
+        return self._scores(self.own, ceiling, unfit, reason)
 
     def corrected(self) -> Scores:
-        """The cosine free of the noise in class means; its ceiling is 1 by construction."""
+        """The cosine free of the noise in class means; its ceiling is 1 by construction.
+
+        Noise in the means of two domains is independent and averages out of T(x, y), but a mean's
+        product with itself holds its noise squared. The halves of one domain's images have
+        independent noise again: T(x, y) / √(T(x₁, x₂) T(y₁, y₂)) (Spearman's 1904 correction for
+        attenuation, with products in the place of correlations; crossnobis distances, Walther et
+        al. 2016, rest on the same). It may be above 1. Only for LINEAR and SAME_BASIS, whose
+        products noise does not move in expectation.
+        """
         own = noiseless(self.between_halves, self.own_halves, self.share)
         return self._scores(own, np.ones(len(self.across)), np.isnan(own).any(axis=-1), NOISY)
 
@@ -127,10 +145,10 @@ class SiteClasses:
     Args:
         cells: of the classes that count.
         site: its name.
-        seed: of the shuffles.
+        seed: of the shuffles; None: there are none.
     """
 
-    def __init__(self, cells: CellMeans, site: str, seed: int) -> None:
+    def __init__(self, cells: CellMeans, site: str, seed: int | None) -> None:
         self.means_DCU = cells.means(site)
         self._halves_P2DCU = np.stack([np.stack(pair) for pair in cells.halves(site)])
         self._orders = class_orders(len(cells.classes), seed)
@@ -203,6 +221,6 @@ MEASURES: Mapping[str, Callable[[SiteClasses], Scores]] = {
     "s_rot": lambda site: site.any_basis.plain(),
     "rot_minus_id": lambda site: site.any_basis.plain() - site.same_basis.plain(),
     "knn": SiteClasses.neighbours,
-    "cka_minus_pcs": lambda site: site.trimmed.plain(),
+    "cka_minus_pcs": lambda site: site.trimmed.plain(REMOVED),
 }
 """measures of pairs of domains, by the name in tables"""

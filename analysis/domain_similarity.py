@@ -23,20 +23,22 @@ DIMENSIONS = "participation_ratio"
 """the one measure of a single domain"""
 ALL_MEASURES = (*MEASURES, DIMENSIONS)
 KEYS = ["site", "level", "depth", "domain_a", "domain_b", "measure", "draw", "classes"]
-SIMILARITY: dict[str, type[pl.DataType]] = {
+SIMILARITY: dict[str, type[pl.DataType] | pl.DataType] = {
     **{"site": pl.String, "level": pl.String, "depth": pl.Int64, "domain_a": pl.String},
     **{"domain_b": pl.String, "measure": pl.String, "draw": pl.Int64, "classes": pl.String},
     **{"value": pl.Float64, "lo": pl.Float64, "hi": pl.Float64, "n": pl.Int64},
     **{"chance": pl.Float64, "chance_lo": pl.Float64, "chance_hi": pl.Float64},
     **{"ceiling": pl.Float64, "floor": pl.Float64, "note": pl.String},
+    "left_out": pl.List(pl.Float32),  # only differences of them count, to two digits
 }
+UNTRAINED = "untrained network: "
 NO_INTERVAL = "no interval: without some class there is no value"
 
 
 def domain_similarity(
     cells: CellMeans,
     class_sets: Sequence[ClassSet],
-    seed: int = 0,
+    seed: int | None = 0,
     measures: Sequence[str] = ALL_MEASURES,
     floor: pl.DataFrame | None = None,
     places: Mapping[str, tuple[SiteLevel, int]] | None = None,
@@ -46,13 +48,15 @@ def domain_similarity(
     Args:
         cells: class means of one model, in folds.
         class_sets: the sets of classes.
-        seed: of the shuffles behind chance.
+        seed: of the shuffles behind chance; None: chance is not asked, and null.
         measures: out of ALL_MEASURES, the rows' order; what is left out costs nothing.
         floor: this function's table of the untrained network; None: there is none.
         places: level and depth by site; None: all sites are residual, in the order of `cells`.
 
     Returns:
         The columns SIMILARITY. A number that cannot be estimated is null, and `note` says why.
+        `left_out` holds the value without every class, in the order of the class set; null where
+        there is no interval, and for a measure of one domain.
     """
     if places is None:
         places = {site: (SiteLevel.residual, depth) for depth, site in enumerate(cells.folds)}
@@ -68,18 +72,24 @@ def domain_similarity(
 
 
 def _with_floor(table: pl.DataFrame, floor: pl.DataFrame | None) -> pl.DataFrame:
-    """The values of an untrained network as the column `floor`."""
+    """The values of an untrained network as the column `floor`; `note` says why one is missing."""
     if floor is None:
         return table
-    values = floor.select(*KEYS, floor="value")
+    values = floor.select(*KEYS, floor="value", why=UNTRAINED + pl.col("note"))
     joined = table.drop("floor").join(
         values, on=KEYS, how="left", nulls_equal=True, maintain_order="left", validate="1:1"
     )
-    return joined.select(list(SIMILARITY))
+    is_missing = pl.all_horizontal(pl.col("value", "why").is_not_null(), pl.col("floor").is_null())
+    told = (
+        pl.when(pl.col("note") == "").then("why").otherwise(pl.col("note") + "; " + pl.col("why"))
+    )
+    return joined.with_columns(note=pl.when(is_missing).then(told).otherwise("note")).select(
+        list(SIMILARITY)
+    )
 
 
 def _rows(
-    cells: CellMeans, site: str, measures: Sequence[str], seed: int
+    cells: CellMeans, site: str, measures: Sequence[str], seed: int | None
 ) -> Iterator[dict[str, Any]]:
     if len(cells.classes) < MIN_CLASSES:
         yield from _empty_rows(cells.domains, measures, len(cells.classes))
@@ -108,11 +118,10 @@ def _empty_rows(
 
 def _pair_rows(scores: Scores, measure: str, domains: Sequence[str]) -> Iterator[dict[str, Any]]:
     lo, hi = scores.found.interval()
-    below, above = band(scores.chance)
-    numbers = {
-        **{"value": scores.found.value, "lo": lo, "hi": hi, "chance": scores.chance.mean(axis=0)},
-        **{"chance_lo": below, "chance_hi": above, "ceiling": scores.ceiling},
-    }
+    numbers = {"value": scores.found.value, "lo": lo, "hi": hi, "ceiling": scores.ceiling}
+    if len(scores.chance):
+        below, above = band(scores.chance)
+        numbers |= {"chance": scores.chance.mean(axis=0), "chance_lo": below, "chance_hi": above}
     for pair, (a, b) in enumerate(combinations(range(len(domains)), 2)):
         names = [domains[d] for d in (a, b) if scores.unfit[d]]
         yield {
@@ -121,6 +130,7 @@ def _pair_rows(scores: Scores, measure: str, domains: Sequence[str]) -> Iterator
             "measure": measure,
             **{name: _number(values[pair]) for name, values in numbers.items()},
             "note": _note(numbers["value"][pair], lo[pair], scores.reason, names),
+            "left_out": None if np.isnan(lo[pair]) else scores.found.left_out[pair].tolist(),
         }
 
 

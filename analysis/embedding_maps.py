@@ -39,7 +39,6 @@ MAPS: dict[str, type[pl.DataType]] = {
 def embedding_maps(
     shown: Activations,
     domains: Sequence[str],
-    reference: pl.DataFrame | None = None,
     seed: int = 0,
     bar: tqdm | None = None,
 ) -> pl.DataFrame:
@@ -48,8 +47,6 @@ def embedding_maps(
     Args:
         shown: activations of residual sites; images of every (domain, class) cell.
         domains: in the order of the dataset, which decides where they lie on a map.
-        reference: an earlier result of this function, to whose maps these are turned where they
-            share a site and FEWEST_POINTS images; None: domains are turned to a circle.
         seed: of t-SNE.
         bar: advanced by one per map.
 
@@ -63,10 +60,11 @@ def embedding_maps(
     sample = balanced(shown)
     if sample.samples.height < FEWEST_POINTS:
         raise ValueError(f"a map needs {FEWEST_POINTS} images, not {sample.samples.height}")
+    circle_N2 = on_a_circle(sample.samples["domain"], domains)
     parts = []
     for depth, (site, x_NU) in enumerate(sample.sites.items()):
         key = {"site": site, "level": SiteLevel.residual.value, "depth": depth}
-        for method, layout_N2, explained in _layouts(x_NU, sample, site, domains, reference, seed):
+        for method, layout_N2, explained in _layouts(x_NU, circle_N2, seed):
             points = sample.samples.select("id", "domain", "class_name").with_columns(
                 x=pl.Series(layout_N2[:, 0]),
                 y=pl.Series(layout_N2[:, 1]),
@@ -90,20 +88,13 @@ def balanced(shown: Activations) -> Activations:
 
 
 def _layouts(
-    x_NU: np.ndarray,
-    sample: Activations,
-    site: str,
-    domains: Sequence[str],
-    reference: pl.DataFrame | None,
-    seed: int,
+    x_NU: np.ndarray, circle_N2: np.ndarray, seed: int
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """Method, layout and explained share of the maps of one site."""
-    circle_N2 = on_a_circle(sample.samples["domain"], domains)
+    """Method, layout and explained share of the maps of one site, turned to the circle."""
     layout_N2, explained = pca_layout(x_NU)
-    layout_N2 = _turned(layout_N2, sample, site, PCA_MAP, reference, circle_N2)
+    layout_N2 = turned(layout_N2, circle_N2)
     yield PCA_MAP, layout_N2, explained
-    close_N2 = tsne_layout(x_NU, layout_N2, seed)
-    yield TSNE_MAP, _turned(close_N2, sample, site, TSNE_MAP, reference, circle_N2), None
+    yield TSNE_MAP, turned(tsne_layout(x_NU, layout_N2, seed), circle_N2), None
 
 
 def pca_layout(x_NU: np.ndarray) -> tuple[np.ndarray, float | None]:
@@ -142,38 +133,15 @@ def on_a_circle(domain: pl.Series, domains: Sequence[str]) -> np.ndarray:
     return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
 
 
-def turned(layout_N2: np.ndarray, from_M2: np.ndarray, to_M2: np.ndarray) -> np.ndarray:
-    """A layout, centred and turned (or mirrored) as some of its points fit others best.
+def turned(layout_N2: np.ndarray, target_N2: np.ndarray) -> np.ndarray:
+    """A layout, centred and turned (or mirrored) as its points fit others best.
 
-    Orthogonal Procrustes (Schönemann 1966): the R = U Vᵀ of fromᵀ · to = U S Vᵀ. No distance on
-    the map changes.
-
-    Args:
-        layout_N2: all points.
-        from_M2: those of them that are fitted.
-        to_M2: to what.
+    Orthogonal Procrustes (Schönemann 1966): the R = U Vᵀ of layoutᵀ · target = U S Vᵀ. No distance
+    on the map changes.
 
     Returns:
         float64 [N, 2].
     """
-    centre = from_M2.mean(axis=0)
-    left, _, right = np.linalg.svd((from_M2 - centre).T @ (to_M2 - to_M2.mean(axis=0)))
-    return (layout_N2 - centre) @ (left @ right)
-
-
-def _turned(
-    layout_N2: np.ndarray,
-    sample: Activations,
-    site: str,
-    method: str,
-    reference: pl.DataFrame | None,
-    circle_N2: np.ndarray,
-) -> np.ndarray:
-    """The layout, turned to its site's in the reference, or else to the circle."""
-    if reference is not None:
-        rows = sample.samples.select("id").with_row_index("row")
-        there = reference.filter(site=site, method=method).join(rows, on="id")
-        if there.height >= FEWEST_POINTS:
-            known = layout_N2[there["row"].to_numpy()]
-            return turned(layout_N2, known, there.select("x", "y").to_numpy())
-    return turned(layout_N2, layout_N2, circle_N2)
+    centred_N2 = layout_N2 - layout_N2.mean(axis=0)
+    left, _, right = np.linalg.svd(centred_N2.T @ (target_N2 - target_N2.mean(axis=0)))
+    return centred_N2 @ (left @ right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -15,7 +16,9 @@ from analysis.factorization import factorization
 from analysis.feature_images import feature_images
 from analysis.lens import logit_lens, readout, tuned_lens
 from analysis.probe_features import image_batches
-from analysis.replication import KERNELS, published_similarity
+from analysis.probes import Activations
+from analysis.published_sae import published_codes
+from analysis.replication import KERNELS, published_sae_sharing, published_similarity
 from analysis.subject import Subject
 from analysis.transfer import class_transfer
 from gen.evaluation.tables import checkpoints
@@ -37,9 +40,9 @@ def similarity(subject: Subject) -> Tables:
     floor = None
     if run.pretrained is None:
         untrained = subject.cells(
-            build_learner(run, subject.dataset), run.analysis.levels, "cell means before training"
+            build_learner(run, subject.dataset), subject.levels, "cell means before training"
         )
-        floor = domain_similarity(untrained, sets, seed, places=subject.places)
+        floor = domain_similarity(untrained, sets, None, places=subject.places)
     *kept, (_, seen) = checkpoints(run)
     final = domain_similarity(subject.final_cells, sets, seed, floor=floor, places=subject.places)
     tables = [_at(final, seen, final=True)]
@@ -53,12 +56,13 @@ def similarity(subject: Subject) -> Tables:
 
 
 def _at(table: pl.DataFrame, samples_seen: int | None, *, final: bool) -> pl.DataFrame:
-    """A table of similarities as that of some weights."""
+    """A table of similarities as that of some weights; `left_out` is kept of the final ones."""
     moment = [
         pl.lit(samples_seen, dtype=pl.Int64).alias("samples_seen"),
         pl.lit(final).alias("final"),
     ]
-    return table.select(*moment, pl.all())
+    kept = pl.col("left_out") if final else pl.lit(None, dtype=table.schema["left_out"])
+    return table.select(*moment, pl.exclude("left_out"), kept.alias("left_out"))
 
 
 def additive_factors(subject: Subject) -> Tables:
@@ -137,10 +141,45 @@ def maps(subject: Subject) -> Tables:
 
 
 def published(subject: Subject) -> Tables:
-    """The published similarity; ours is that of the same cells."""
+    """The published measures of sharing; ours are of the same cells and images."""
     cells, sets = subject.final_cells, subject.class_sets
     ours = domain_similarity(cells, sets, subject.run.seed, tuple(KERNELS), places=subject.places)
-    return {"published": published_similarity(cells, sets, ours, subject.places)}
+    similar = published_similarity(cells, sets, ours, subject.places)
+    return {"published": pl.concat([similar, _published_features(subject)])}
+
+
+def _published_features(subject: Subject) -> pl.DataFrame:
+    """Sharing of features of the embedding, of one autoencoder; beside ours where it is asked."""
+    site, seed = list(subject.tested.sites)[-1], SaePlan().seeds[0]
+    shown, tested = subject.shown, subject.tested
+    is_asked = AnalysisKind.sae in subject.run.analysis.kinds
+    return published_sae_sharing(
+        published_codes(shown.sites[site], tested.sites[site], seed, subject.device),
+        tested.samples,
+        subject.dataset.domains,
+        subject.class_sets,
+        _our_features(subject, site, seed) if is_asked else None,
+        site,
+        len(tested.sites) - 1,
+    )
+
+
+def _our_features(subject: Subject, site: str, seed: int) -> pl.DataFrame:
+    """`overlap` of our autoencoder of a site: that of sae_sharing.parquet, found again."""
+    shown, tested = (
+        Activations(images.samples, {site: images.sites[site]})
+        for images in (subject.shown, subject.tested)
+    )
+    _, sharing = sae_tables(
+        shown,
+        tested,
+        subject.dataset.domains,
+        subject.classes,
+        subject.class_sets,
+        plan=replace(SaePlan(), seeds=(seed,)),
+        device=subject.device,
+    )
+    return sharing.filter(pl.col("k").is_null(), measure="overlap")
 
 
 FAMILIES: dict[AnalysisKind, Callable[[Subject], Tables]] = {

@@ -1,38 +1,25 @@
-"""The study's headline: does a run that shares more generalize better, its accuracy aside?
+"""The study's headline: does a setting that shares more generalize better, its accuracy aside?
 
-A linear regression over runs of held-out accuracy on sharing, with the accuracy on seen classes
-and the amount of test-domain data as covariates: without them, sharing only measures accuracy
-once more. docs/headline.md has the model.
+A linear regression over settings of held-out accuracy on sharing, with the accuracy on seen
+classes and the amount of test-domain data as covariates: without them, sharing only measures
+accuracy once more. docs/headline.md has the model.
 
-Legend: N rows (a run in a test domain), J columns of the regression, R resamples.
+Legend: N cells (a setting, or a seed, in a block: a test domain and draw), U settings or seeds,
+B blocks, J columns of the regression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm, t
 
-from analysis.hierarchy import resampled_counts
-from analysis.statistics import (
-    PartialEffect,
-    Refused,
-    benjamini_hochberg,
-    partial_effect,
-    shuffled_groups,
-    shuffled_within,
-)
+from analysis.statistics import Refused, benjamini_hochberg, partial_effect
 
-FEWEST_RUNS = 8
-"""trained runs that the regression needs"""
-FEWEST_GROUPS = 5
-"""settings, or seeds of a single setting, that tests and intervals over them need"""
-MOST_UNFIT = 0.05
-"""share of resamples without a slope above which there is no interval"""
-SAME = 1e-12
+BLOCK = ["test_domain", "draw"]
 COVARIATES = ("seen", "log_samples")
 OUTCOME, PREDICTOR = "held_out", "predictor"
 COLUMNS = [OUTCOME, PREDICTOR, *COVARIATES]
@@ -43,19 +30,14 @@ SCALARS = ("transfer", "confidence")
 HEADLINE: dict[str, Any] = {
     **dict.fromkeys(["role", "site", "measure"], pl.String),
     **dict.fromkeys(["beta", "lo", "hi", "delta_r2", "delta_chance"], pl.Float64),
-    **dict.fromkeys(["p", "p_bh", "p_runs"], pl.Float64),
+    **dict.fromkeys(["p", "p_bh"], pl.Float64),
+    "units": pl.String,
     **dict.fromkeys(["n", "n_runs"], pl.Int64),
     "note": pl.String,
 }
 
 
-def headline(
-    rows: pl.DataFrame,
-    primary: tuple[str, str],
-    permutations: int = 2000,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> pl.DataFrame:
+def headline(rows: pl.DataFrame, primary: tuple[str, str]) -> pl.DataFrame:
     """What every kind of sharing adds to accuracy and data in predicting held-out accuracy.
 
     Args:
@@ -65,21 +47,17 @@ def headline(
             (accuracy of a classifier of another domain, at the site; may be null), `site`,
             `measure`, `sharing` (null where it cannot be estimated).
         primary: site and measure of the one test that was chosen beforehand.
-        permutations: of the test.
-        resamples: of the interval.
-        seed: of both.
 
     Returns:
         One row per predictor; the primary one first, then the baselines, then all other sites and
         measures. `role` (`primary`, `baseline`, `exploratory`), `site`, `measure`, `beta` with
-        `lo` and `hi`, `delta_r2`, `delta_chance` (`partial_effect`), `p` (settings are permuted,
-        each with all its runs), `p_bh` (Benjamini and Hochberg's; the family: all exploratory
-        ones), `p_runs` (runs are permuted within their test domain), `n` (a run in a test domain),
-        `n_runs`, `note` (why a number is null, what was left out).
+        `lo` and `hi`, `delta_r2`, `delta_chance`, `p` (`partial_effect`), `p_bh` (Benjamini and
+        Hochberg's; the family: all exploratory ones), `units` (what counts as one piece of
+        evidence: `setting`; `seed` where there is a single setting), `n` of them, `n_runs`,
+        `note` (why a number is null, what was left out).
     """
-    found = []
-    for key, table in _predictors(rows, primary):
-        found.append(key | _effect(table, permutations, resamples, seed))
+    units = "seed" if rows["setting"].n_unique() == 1 else "setting"
+    found = [key | _effect(table, units) for key, table in _predictors(rows, primary)]
     result = pl.DataFrame(found, schema=HEADLINE)
     is_family = (result["role"] == "exploratory") & result["p"].is_not_null()
     places = is_family.arg_true().to_list()
@@ -119,148 +97,56 @@ def _named(role: str, site: str | None, measure: str) -> dict[str, str | None]:
     return {"role": role, "site": site, "measure": measure}
 
 
-def _effect(table: pl.DataFrame, permutations: int, resamples: int, seed: int) -> dict[str, Any]:
-    """The numbers of one predictor."""
-    units = _units(table)
+def _effect(table: pl.DataFrame, units: str) -> dict[str, Any]:
+    """The numbers of one predictor, a row of its regression per setting or seed."""
     known = table.drop_nulls(COLUMNS)
-    counts = {"n": units.height, "n_runs": known["run"].n_unique()}
+    compared = known.filter(pl.col(units).n_unique().over(BLOCK) > 1)
     notes = []
     if known.height < table.height:
         notes.append(f"{table.height - known.height} of {table.height} rows have no value")
-    if counts["n_runs"] < FEWEST_RUNS:
-        return counts | {"note": "; ".join([*notes, _too_few(counts["n_runs"])])}
-    found = _of_runs(units, permutations, seed)
-    if isinstance(found, Refused):
-        return counts | {"note": "; ".join([*notes, found.reason])}
-    over_groups = _of_groups(units, permutations, resamples, seed)
-    if isinstance(over_groups, Refused):
-        return counts | found | {"note": "; ".join([*notes, over_groups.reason])}
-    return counts | found | over_groups | {"note": "; ".join(notes)}
-
-
-def _of_runs(units: pl.DataFrame, permutations: int, seed: int) -> dict[str, float] | Refused:
-    """What all runs say, as if each was evidence of its own."""
-    blocks = units["test_domain"].to_numpy()
-    effect = _regression(units, lambda left: shuffled_within(left, blocks, permutations, seed))
+    if compared.height < known.height:
+        alone = known.height - compared.height
+        notes.append(f"{_count(alone, 'row')} without another {units} in the test domain and draw")
+    n = compared[units].n_unique()
+    counts = {"units": units, "n": n, "n_runs": compared["run"].n_unique()}
+    values_UJ = _unit_values(compared, units)
+    if isinstance(values_UJ, Refused):
+        return counts | {"note": "; ".join([*notes, values_UJ.reason])}
+    effect = partial_effect(values_UJ[:, 0], values_UJ[:, 1], values_UJ[:, 2:])
     if isinstance(effect, Refused):
-        return effect
-    return {"beta": effect.beta, "delta_r2": effect.delta_r2, "p_runs": effect.p}
+        return counts | {"note": "; ".join([*notes, f"{_count(n, units)}: {effect.reason}"])}
+    return counts | asdict(effect) | {"note": "; ".join(notes)}
 
 
-def _of_groups(
-    units: pl.DataFrame, permutations: int, resamples: int, seed: int
-) -> dict[str, float] | Refused:
-    """What settings say, each as one piece of evidence; of a single setting its seeds.
+def _unit_values(rows: pl.DataFrame, units: str) -> np.ndarray | Refused:
+    """Every column of the regression per setting (or seed), free of what domains and draws are.
 
-    Runs of one setting resemble each other in more than the covariates tell: permuted one by one
-    they would find relations where there are none.
-    """
-    level = "setting" if units["setting"].n_unique() > 1 else "seed"
-    count = _exchangeable(units, level)
-    if count < FEWEST_GROUPS:
-        reason = f"{count} {level}s stand in the same test domains"
-        return Refused(f"{reason}; tests and intervals over them need {FEWEST_GROUPS}")
-    groups, blocks = units[level].to_numpy(), units["test_domain"].to_numpy()
-    effect = _regression(
-        units, lambda left: shuffled_groups(left, groups, blocks, permutations, seed)
-    )
-    if isinstance(effect, Refused):
-        return effect
-    interval = _slope_interval(units, level, resamples, seed)
-    if isinstance(interval, Refused):
-        return interval
-    lo, hi = interval
-    return {"lo": lo, "hi": hi, "delta_chance": effect.delta_chance, "p": effect.p}
-
-
-def _exchangeable(units: pl.DataFrame, level: str) -> int:
-    """How many groups can change places with each other: those that stand in equal domains."""
-    domains = pl.col("test_domain").unique().sort().str.join("\n")
-    patterns = units.group_by(level).agg(domains)["test_domain"]
-    return int(patterns.value_counts()["count"].to_numpy().max())
-
-
-def _regression(
-    units: pl.DataFrame, shuffle: Callable[[np.ndarray], np.ndarray]
-) -> PartialEffect | Refused:
-    columns_NJ = units.select(COLUMNS).to_numpy()
-    blocks = units["test_domain"].to_numpy()
-    return partial_effect(columns_NJ[:, 0], columns_NJ[:, 1], columns_NJ[:, 2:], blocks, shuffle)
-
-
-def _too_few(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'}; a regression over runs needs {FEWEST_RUNS}"
-
-
-def _units(table: pl.DataFrame) -> pl.DataFrame:
-    """One row per run and test domain, of which there are two at least.
-
-    A draw of held-out classes is hard or easy for every run: values are taken minus the mean of
-    their (test domain, draw). Of a run that serves several draws it is the mean over them, so
-    that one training counts once.
-    """
-    known = table.drop_nulls(COLUMNS)
-    group = ["test_domain", "draw"]
-    centred = known.with_columns(pl.col(COLUMNS) - pl.col(COLUMNS).mean().over(group)).filter(
-        pl.len().over(group) > 1
-    )
-    keys = ["test_domain", "setting", "seed", "run"]
-    units = centred.group_by(keys, maintain_order=True).agg(pl.col(COLUMNS).mean())
-    return units.filter(pl.len().over("test_domain") > 1).sort(keys)
-
-
-def _slope_interval(
-    units: pl.DataFrame, level: str, resamples: int, seed: int, confidence: float = 0.95
-) -> tuple[float, float] | Refused:
-    """Interval of β over groups, each drawn with all its runs in all test domains.
-
-    Percentiles of the resampled slopes, expanded for few groups (Hesterberg 2015).
-    """
-    counts_RN = resampled_counts(units[level], resamples, seed)
-    slope_R = standardised_slopes(
-        units.select(COLUMNS).to_numpy(), units["test_domain"].to_numpy(), counts_RN
-    )
-    fit = np.isfinite(slope_R)
-    if (~fit).mean() > MOST_UNFIT:
-        return Refused(f"{(~fit).mean():.0%} of the resamples of {level}s have no slope")
-    groups = units[level].n_unique()
-    quantile = np.sqrt(groups / (groups - 1)) * t.ppf((1 - confidence) / 2, groups - 1)
-    tail = norm.cdf(quantile)
-    lo, hi = np.quantile(slope_R[fit], [tail, 1 - tail])
-    return float(lo), float(hi)
-
-
-def standardised_slopes(
-    columns_NJ: np.ndarray, blocks: np.ndarray, counts_RN: np.ndarray
-) -> np.ndarray:
-    """Standardised slope of the first column on the second, per row of counts; NaN for none.
-
-    Weighted least squares with all further columns as covariates and an intercept per block, from
-    the sums of squares and products within blocks: S = Σ w x xᵀ - Σ_blocks (Σ w x)(Σ w x)ᵀ / Σ w.
+    Least squares of cell = unit + block over the cell means. Where every unit stands in every
+    block it is the unit's mean over blocks, minus the mean of all.
 
     Args:
-        columns_NJ: outcome, predictor, covariates.
-        blocks: labels, [N].
-        counts_RN: how often every row counts.
+        rows: of one predictor, no value missing.
+        units: the column that names them.
 
     Returns:
-        float64, [R].
+        float64, [U, J], in the order of COLUMNS; or why not: a domain is as easy as the settings
+        in it are good, and settings that no shared domain connects cannot be told apart from it.
     """
-    rows, width = columns_NJ.shape
-    scaled_NJ = columns_NJ - columns_NJ.mean(axis=0)  # so that differences lose no digits
-    scaled_NJ = scaled_NJ / np.maximum(scaled_NJ.std(axis=0), SAME)
-    products = (scaled_NJ[:, :, None] * scaled_NJ[:, None, :]).reshape(rows, width * width)
-    sums_RJJ = (counts_RN @ products).reshape(-1, width, width)
-    for block in np.unique(blocks):
-        members = blocks == block
-        total_R = counts_RN[:, members].sum(axis=1)
-        mean_RJ = counts_RN[:, members] @ scaled_NJ[members] / np.maximum(total_R, 1)[:, None]
-        sums_RJJ -= total_R[:, None, None] * mean_RJ[:, :, None] * mean_RJ[:, None, :]
-    spread_RJ = np.maximum(np.einsum("rjj->rj", sums_RJJ), 0)
-    covariances = sums_RJJ[:, 2:, 2:]
-    inverse = np.linalg.pinv(covariances, rcond=1e-9, hermitian=True)
-    left = sums_RJJ[:, :2, :2] - sums_RJJ[:, :2, 2:] @ inverse @ sums_RJJ[:, 2:, :2]
-    enough = (left[:, 1, 1] > 1e-9 * spread_RJ[:, 1]) & (spread_RJ[:, 0] > SAME * rows)
-    scale_R = np.sqrt(spread_RJ[:, 1] / np.maximum(spread_RJ[:, 0], SAME))
-    slope_R = left[:, 0, 1] / np.where(enough, left[:, 1, 1], 1.0) * scale_R
-    return np.where(enough, slope_R, np.nan)
+    cells = rows.sort("run").group_by(units, *BLOCK).agg(pl.col(COLUMNS).mean())
+    cells = cells.sort(units, *BLOCK)
+    _, unit_N = np.unique(cells[units].to_list(), return_inverse=True)
+    block_N = cells.select(pl.struct(BLOCK).rank("dense")).to_series().to_numpy() - 1
+    count, blocks = cells[units].n_unique(), cells.select(BLOCK).n_unique()
+    if count < 2:
+        return Refused(f"no two {units}s stand in one test domain and draw")
+    design_NK = np.zeros((cells.height, count + blocks))
+    design_NK[np.arange(cells.height), unit_N] = 1
+    design_NK[np.arange(cells.height), count + block_N] = 1
+    fitted_KJ, _, rank, _ = np.linalg.lstsq(design_NK, cells.select(COLUMNS).to_numpy())
+    if rank < count + blocks - 1:
+        return Refused(f"test domains and draws fall into parts that no {units} connects")
+    return fitted_KJ[:count] - fitted_KJ[:count].mean(axis=0)
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -77,7 +77,6 @@ def hierarchical_interval(
     if not len(value_N) or not np.isfinite(value_N).all() or not set(levels) <= set(values.columns):
         raise ValueError("no rows, values that are no numbers, or levels that are no columns")
     nested = [name for name in levels if name not in crossed]
-    nested = [name for name in levels if name not in crossed]
     members = _members(values, nested) | {name: values[name].n_unique() for name in crossed}
     single = [name for name in levels if members[name] == _parents(name, nested, members)]
     if single:

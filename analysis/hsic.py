@@ -3,7 +3,7 @@
 HSIC₁(K, L) = [tr K̃L̃ + 1ᵀK̃1 · 1ᵀL̃1 / ((C−1)(C−2)) − 2 · 1ᵀK̃L̃1 / (C−2)] / (C (C−3)),
 K̃ and L̃ with zero diagonals (Song et al. 2012, eq. 5). Here it is computed in two other ways that
 give the same number: from U-centred kernels, where all three terms become one product, and from
-sums over batches of rows, where no kernel is needed.
+sums over rows, where no kernel is needed.
 
 Legend: C rows of a kernel (classes, or images), B rows of a batch, P and Q units.
 """
@@ -44,12 +44,6 @@ def u_centred(kernels: np.ndarray) -> np.ndarray:
     return centred
 
 
-def hsic(k: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """HSIC₁ of kernels [..., C, C], pair by pair (leading axes broadcast): float64 [...]."""
-    count = k.shape[-1]
-    return row_products(u_centred(k), u_centred(m)).sum(axis=-1) / (count * (count - 3))
-
-
 def row_products(k: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Σⱼ Kᵢⱼ Lᵢⱼ of every row i; leading axes of [..., C, C] broadcast.
 
@@ -65,7 +59,7 @@ def row_products(k: np.ndarray, m: np.ndarray) -> np.ndarray:
 class HsicSums:
     """All that HSIC₁ of two linear kernels needs to know of some rows x [P] and y [Q].
 
-    With a = ‖x‖² and b = ‖y‖². Sums of disjoint sets of rows add up; a part can be taken away.
+    With a = ‖x‖² and b = ‖y‖². A part of the rows can be taken away.
     Rows should be centred roughly: large sums would cancel to small differences.
 
     Attributes:
@@ -98,9 +92,6 @@ class HsicSums:
             float(a.sum()), float(b.sum()), float(a @ b),
         )  # fmt: skip
 
-    def __add__(self, other: HsicSums) -> HsicSums:
-        return HsicSums(*(one + two for one, two in zip(self._all, other._all, strict=True)))
-
     def __sub__(self, part: HsicSums) -> HsicSums:
         return HsicSums(*(one - two for one, two in zip(self._all, part._all, strict=True)))
 
@@ -126,36 +117,3 @@ class HsicSums:
         return (
             self.count, self.xy, self.x, self.y, self.bx, self.ay, self.a, self.b, self.ab,
         )  # fmt: skip
-
-
-class StreamingHSIC:
-    """HSIC₁ of two linear kernels whose rows come in batches; needs memory for P × Q numbers.
-
-    For many more rows than units, of which no kernel could be held: `update` with every batch, and
-    `result` at any time.
-    """
-
-    def __init__(self) -> None:
-        self._sums: HsicSums | None = None
-        self._origin: tuple[np.ndarray, np.ndarray] | None = None
-
-    def update(self, x_BP: np.ndarray, y_BQ: np.ndarray) -> None:
-        """Add rows: what two networks, or sites, make of the same images.
-
-        Raises:
-            ValueError: they are not as many, or have other units than those before.
-        """
-        if self._origin is None:  # HSIC₁ does not change with it, its rounding does
-            self._origin = np.mean(x_BP, axis=0), np.mean(y_BQ, axis=0)
-        sums = HsicSums.of(x_BP - self._origin[0], y_BQ - self._origin[1])
-        self._sums = sums if self._sums is None else self._sums + sums
-
-    def result(self) -> float:
-        """HSIC₁ of all rows so far.
-
-        Raises:
-            ValueError: fewer than MIN_ROWS rows.
-        """
-        if self._sums is None:
-            raise ValueError(f"HSIC₁ needs at least {MIN_ROWS} rows, not 0")
-        return self._sums.hsic

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from tqdm import tqdm
 
-from analysis.class_shuffles import ROTATIONS, band
+from analysis.class_shuffles import ROTATIONS, band, nuclear_norms
 from analysis.hsic import HsicSums
 from analysis.neighbours import MOST_NEIGHBOURS
 from analysis.probes import Activations
 from analysis.similarity import (
     MIN_CLASSES,
     Similarity,
-    centred,
+    coordinates,
     row_products,
 )
 from splits.errors import UserError, unknown
@@ -38,7 +39,11 @@ MODEL_SIMILARITY: dict[str, type[pl.DataType]] = {
 
 
 def model_similarity(
-    a: Activations, b: Activations, sites: Sequence[tuple[str, str]], seed: int = 0
+    a: Activations,
+    b: Activations,
+    sites: Sequence[tuple[str, str]],
+    seed: int = 0,
+    bar: tqdm | None = None,
 ) -> pl.DataFrame:
     """CKA, S_rot and mutual nearest neighbours of two models on the same images, domain by domain.
 
@@ -46,6 +51,7 @@ def model_similarity(
         a, b: what the models show of the same images, in the same order.
         sites: of the first and of the second model: which to compare.
         seed: of the shuffles of images behind chance.
+        bar: advanced by one per domain and pair of sites.
 
     Returns:
         The columns MODEL_SIMILARITY.
@@ -69,6 +75,8 @@ def model_similarity(
             key |= {"n": len(groups), "n_classes": int(groups.max()) + 1}
             found = _rows(one.sites[site_a], other.sites[site_b], groups, seed)
             rows += [key | row for row in found]
+            if bar is not None:
+                bar.update()
     return pl.DataFrame(rows, schema=MODEL_SIMILARITY)
 
 
@@ -85,7 +93,8 @@ def _rows(
         for measure in MEASURES:
             yield {"measure": measure, "note": f"{count} classes, fewer than {MIN_CLASSES}"}
         return
-    x, y = centred(x_NP.astype(np.float64)), centred(y_NQ.astype(np.float64))
+    # no more units than images, with the same distances and products: shuffles stay cheap
+    x, y = coordinates(x_NP.astype(np.float64)), coordinates(y_NQ.astype(np.float64))
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(x)) for _ in range(ROTATIONS)]
     for measure, compare in MEASURES.items():
@@ -126,7 +135,7 @@ def _s_rot(
     across = _products(x @ left, y @ right.T, groups)
     own_x, own_y = _products(x, x, groups), _products(y, y, groups)
     scale = np.sqrt(own_x.value * own_y.value)
-    norms = [np.linalg.svd(x.T @ y[order], compute_uv=False).sum() for order in orders]
+    norms = [nuclear_norms(x, y[order]) for order in orders]
     ratio = across.left_out / np.sqrt(own_x.left_out * own_y.left_out)
     return Similarity(values.sum() / scale, ratio), np.array(norms) / scale
 

@@ -1,6 +1,6 @@
 """Which classes are near each other: mutual nearest neighbours, whatever the distances.
 
-Legend: C classes, U and V units.
+Legend: C classes, U units.
 """
 
 from __future__ import annotations
@@ -11,11 +11,6 @@ from analysis.hsic import row_products
 from analysis.similarity import CLASSES_PER_CHOICE, Similarity, squared_distances
 
 MOST_NEIGHBOURS = 10
-
-
-def mutual_knn(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """Mutual nearest neighbours (Huh et al. 2024) by Euclidean distance; chance is k / (C − 1)."""
-    return shared_neighbours(neighbour_ranks(x), neighbour_ranks(y), neighbours(x.shape[-2]))
 
 
 def neighbours(classes: int) -> int:
@@ -36,6 +31,8 @@ def neighbour_ranks(x: np.ndarray) -> np.ndarray:
 
 def shared_neighbours(ranks_a: np.ndarray, ranks_b: np.ndarray, k: int) -> Similarity:
     """Share of a class's k nearest neighbours that are the same in both, mean over classes.
+
+    Mutual nearest neighbours (Huh et al. 2024) by Euclidean distance; chance is k / (C − 1).
 
     Without class j, whoever had it among the k gets the next one instead: where j is among the k
     of i in a, the overlap of i grows by [i's next in a is among its k in b], likewise in b, and

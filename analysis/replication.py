@@ -26,6 +26,7 @@ FEWEST_CLASSES = 4
 COUNTED = 20
 """features of an image that a histogram counts, at most"""
 KS = (5, 10, 15, 20)
+NOT_ASKED = "no autoencoder of ours: `sae` is not among the analyses"
 KEYS = ["site", "domain_a", "domain_b", "classes", "draw"]
 PUBLISHED: dict[str, type[pl.DataType]] = {
     **{"measure": pl.String, "site": pl.String, "level": pl.String, "depth": pl.Int64},
@@ -138,7 +139,7 @@ def published_sae_sharing(
     samples: pl.DataFrame,
     domains: Sequence[str],
     class_sets: Sequence[ClassSet],
-    ours: pl.DataFrame,
+    ours: pl.DataFrame | None,
     site: str,
     depth: int,
 ) -> pl.DataFrame:
@@ -152,7 +153,8 @@ def published_sae_sharing(
         samples: the images' rows (`domain`, `class_id`).
         domains: names of the domains.
         class_sets: sets of class ids.
-        ours: `domain_a`, `domain_b`, `classes`, `draw`, `value`, `lo`, `hi`: our number.
+        ours: `domain_a`, `domain_b`, `classes`, `draw`, `value`, `lo`, `hi`: our number; None
+            where no autoencoder of ours was asked for.
         site, depth: where the autoencoder reads.
 
     Returns:
@@ -183,10 +185,13 @@ def published_sae_sharing(
             rows.append(
                 pair | found | {"note": "" if values else "no class of this set has images"}
             )
-    return _beside(
-        pl.DataFrame(rows, schema=PUBLISHED),
-        ours.with_columns(pl.lit(site).alias("site"), pl.lit("sae_overlap").alias("measure")),
-    )
+    table = pl.DataFrame(rows, schema=PUBLISHED)
+    if ours is None:
+        return table.with_columns(
+            note=pl.when(pl.col("note") == "").then(pl.lit(NOT_ASKED)).otherwise("note")
+        )
+    placed = ours.with_columns(site=pl.lit(site), measure=pl.lit("sae_overlap"))
+    return _beside(table, placed)
 
 
 def _histograms(

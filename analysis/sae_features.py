@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHUFFLES = 200
 ENOUGH = 10
 """shuffles at least as extreme as the truth from which their share is its p-value"""
+SEVERAL = 15
+"""images of a feature from which its entropy has a tail that a gamma distribution follows"""
 ALPHA = 0.05
 ROUNDING = 1e-9
 TOP_IMAGES = 8
@@ -77,9 +79,12 @@ def selectivity(
     """Entropy of features over groups, against groups shuffled within the other label.
 
     A feature that fires on few images fires in few groups by chance alone: every feature has a
-    null of its own. Its p-value is the share of shuffles with an entropy as low; where fewer than
-    ENOUGH are, the tail of a gamma distribution with the mean and variance of log G − H over
-    shuffles, of which 2 n (log G − H), the statistic of the G-test, is asymptotically χ², a gamma.
+    null of its own. Its p-value is the share of shuffles with an entropy as low. Where fewer than
+    ENOUGH are, and the feature fires on SEVERAL images, it is the tail of a gamma distribution
+    with the minimum, mean and variance of log G − H over shuffles: 2 n times that is the statistic
+    of the G-test, asymptotically χ², a gamma. It begins at the minimum: n images are mostly in n of
+    many groups, log G − H is log G − log n there, and only coincidences add to it. The entropy of
+    a feature of fewer images has few values, and no tail to extrapolate.
 
     Args:
         codes: [N, J].
@@ -102,21 +107,28 @@ def selectivity(
     shuffled = (shuffled_within(group_N, within_N, rng) for _ in range(SHUFFLES))
     lack_RJ = np.stack([1 - entropy(rates(labels)) for labels in shuffled])
     entropy_J = entropy(truth_GJ)
-    return Selectivity(
-        entropy_J, 1 - lack_RJ.mean(axis=0), _p_values(1 - entropy_J, lack_RJ), truth_GJ.argmax(0)
-    )
+    images_J = np.bincount(columns, minlength=codes.shape[1])
+    p_J = _p_values(1 - entropy_J, lack_RJ, images_J)
+    return Selectivity(entropy_J, 1 - lack_RJ.mean(axis=0), p_J, truth_GJ.argmax(0))
 
 
-def _p_values(lack_J: np.ndarray, lack_RJ: np.ndarray) -> np.ndarray:
-    """Of a lack of entropy as large as the truth's, from that of shuffles."""
+def _p_values(lack_J: np.ndarray, lack_RJ: np.ndarray, images_J: np.ndarray) -> np.ndarray:
+    """Of a lack of entropy as large as the truth's, from that of shuffles.
+
+    Args:
+        lack_J: the truth's, 1 − H / log G.
+        lack_RJ: of shuffles.
+        images_J: on how many images each feature fires.
+    """
     extreme_J = (lack_RJ >= lack_J - ROUNDING).sum(axis=0)
     counted_J = (1 + extreme_J) / (1 + len(lack_RJ))
-    mean_J, variance_J = lack_RJ.mean(axis=0), lack_RJ.var(axis=0)
+    least_J, variance_J = lack_RJ.min(axis=0), lack_RJ.var(axis=0)
+    mean_J = lack_RJ.mean(axis=0) - least_J
     varies_J = variance_J > ROUNDING**2
     shape_J = np.divide(mean_J**2, variance_J, out=np.ones_like(mean_J), where=varies_J)
     scale_J = np.divide(variance_J, mean_J, out=np.ones_like(mean_J), where=varies_J)
-    tail_J = gamma.sf(lack_J, shape_J, scale=scale_J)
-    rare_J = (extreme_J < ENOUGH) & varies_J
+    tail_J = gamma.sf(lack_J - least_J, shape_J, scale=scale_J)
+    rare_J = (extreme_J < ENOUGH) & varies_J & (images_J >= SEVERAL)
     found_J = np.where(rare_J, np.minimum(counted_J, tail_J), counted_J)
     return np.where(np.isnan(lack_J), 1, found_J)
 

@@ -24,6 +24,8 @@ COUNTED = 20
 """features of an image that a histogram counts, at most (the same)"""
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
+MATCHINGS = 20
+"""steps in which random directions come to the second moment of features"""
 MEASURES = ("overlap", "jaccard")
 
 
@@ -226,11 +228,29 @@ def matched_cosine(a_JU: np.ndarray, b_KU: np.ndarray) -> float:
     return float(cosines_JK[rows, columns].mean())
 
 
+def random_features(decoder_JU: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many random directions, where the features lie: unit length, [J, U].
+
+    Features of activations that spread in few directions are alike for that reason alone. The
+    draws are Gaussian along the principal directions of the features, and as strong on each as
+    gives them, at unit length, the features' second moment WᵀW / J.
+    """
+    _, values_K, directions_KU = np.linalg.svd(decoder_JU, full_matrices=False)
+    target_K = values_K**2 / len(decoder_JU)
+    drawn_JK, power_K = rng.standard_normal((len(decoder_JU), len(target_K))), target_K
+    for _ in range(MATCHINGS):  # unit length evens the powers out: strong ones have to be stronger
+        units_JK = drawn_JK * np.sqrt(power_K)
+        units_JK /= np.linalg.norm(units_JK, axis=1, keepdims=True)
+        found_K = np.maximum((units_JK**2).mean(axis=0), ROUNDING)
+        power_K = power_K * target_K / found_K
+    return units_JK @ directions_KU
+
+
 def stability_rows(decoders: dict[int, np.ndarray], rng: np.random.Generator) -> Iterator[dict]:
     """How far autoencoders that differ in their seed alone find the same features.
 
     Of every seed the mean over the others of `matched_cosine`; n counts its features. Chance
-    matches random directions, as many.
+    matches `random_features` of the one with those of the other.
 
     Args:
         decoders: by seed, the features that fire on test images, unit length, [J, U].
@@ -241,9 +261,8 @@ def stability_rows(decoders: dict[int, np.ndarray], rng: np.random.Generator) ->
         pair = [decoders[one], decoders[other]]
         if any(len(decoder) == 0 for decoder in pair):
             continue
-        random = [rng.standard_normal(decoder.shape) for decoder in pair]
-        units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in random]
-        both = matched_cosine(*pair), matched_cosine(*units)
+        random = [random_features(decoder, rng) for decoder in pair]
+        both = matched_cosine(*pair), matched_cosine(*random)
         for seed in (one, other):
             found[seed].append(both)
     for seed, values in found.items():

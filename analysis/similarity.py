@@ -3,12 +3,13 @@
 Every measure here is a cosine, T(x, y) / √(T(x, x) T(y, y)), of a product T that
 is a sum over classes. What a class adds to it tells what is left without the class, so that one
 pass over the classes gives a value and its whole jackknife. docs/similarity.md has the equations,
-and what each measure does and does not tell; that of neighbours is in `analysis.neighbours`.
+and what each measure does and does not tell; that of neighbours is in `analysis.neighbours`, and
+`analysis.domain_scores` takes all measures of all pairs of domains.
 
-All functions take stacks: leading axes of x [..., C, U] and y [..., C, V] broadcast against each
-other. A measure is NaN where all class means of a side are equal.
+All functions take stacks: leading axes broadcast against each other. A measure is NaN where all
+class means of a side are equal.
 
-Legend: C classes, U and V units, L layers, P pairings of halves.
+Legend: D domains, C classes, U units, P pairings of halves.
 """
 
 from __future__ import annotations
@@ -82,13 +83,6 @@ class Product(NamedTuple):
     share: Callable[[int], float]
 
 
-def similarity(product: Product, x: np.ndarray, y: np.ndarray) -> Similarity:
-    """T(x, y) / √(T(x, x) T(y, y)) of class means."""
-    a, b = product.describe(x), product.describe(y)
-    rows = product.rows(a, b), product.own(a), product.own(b)
-    return cosine(*rows, product.share(x.shape[-2]))
-
-
 def cosine(ab: np.ndarray, aa: np.ndarray, bb: np.ndarray, share: float) -> Similarity:
     """T(a, b) / √(T(a, a) T(b, b)) from what every class adds to the three, [..., C].
 
@@ -101,33 +95,6 @@ def cosine(ab: np.ndarray, aa: np.ndarray, bb: np.ndarray, share: float) -> Simi
 
 def _ratio(ab: np.ndarray, aa: np.ndarray, bb: np.ndarray) -> np.ndarray:
     return ab / np.sqrt(np.where((aa > 0) & (bb > 0), aa * bb, np.nan))
-
-
-def corrected(
-    product: Product, x: np.ndarray, y: np.ndarray, x_halves: np.ndarray, y_halves: np.ndarray
-) -> Similarity:
-    """T(x, y) / √(T(x₁, x₂) T(y₁, y₂)): free of the noise that few images leave in class means.
-
-    Noise in the means of two domains is independent and averages out of T(x, y), but a mean's
-    product with itself holds its noise squared. The halves of one domain's images have
-    independent noise again (Spearman's 1904 correction for attenuation, with products in the place
-    of correlations; crossnobis distances, Walther et al. 2016, rest on the same).
-
-    Only for x and y of different images, as of two domains: on the same images, as of two models,
-    their noise is common.
-
-    Args:
-        product: LINEAR or SAME_BASIS, whose products noise does not move in expectation.
-        x, y: means over all images, [..., C, U] and [..., C, V].
-        x_halves, y_halves: means over halves, [P, 2, ..., C, U]; products are averaged over P.
-
-    Returns:
-        May be above 1. NaN where it is not estimable (`noiseless`).
-    """
-    share = product.share(x.shape[-2])
-    ab = product.rows(product.describe(x), product.describe(y))
-    aa, bb = (noiseless(*products_of_halves(product, h), share) for h in (x_halves, y_halves))
-    return cosine(ab, aa, bb, share)
 
 
 def products_of_halves(product: Product, halves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,20 +178,27 @@ def without_first(x_DCU: np.ndarray, others: np.ndarray | None = None) -> np.nda
     Args:
         x_DCU: class means of all domains.
         others: what to take the components from instead, [..., C, U]; None: from x itself.
+
+    Returns:
+        Of the same shape. All 0 where what is left of the classes is no more than the rounding of
+        float32, in which activations come: class means with no more directions than are removed.
     """
     directions = _first_directions(centred(x_DCU), components(x_DCU.shape[1]))
     means = x_DCU if others is None else others
-    return means - (means @ directions) @ directions.T
+    left = means - (means @ directions) @ directions.T
+    apart = np.abs(left - left.mean(axis=-2, keepdims=True)).max(axis=(-2, -1), keepdims=True)
+    rounding = np.finfo(np.float32).eps * np.abs(means).max(axis=(-2, -1), keepdims=True)
+    return np.where(apart <= rounding, 0.0, left)
 
 
 def _first_directions(centred_DCU: np.ndarray, count: int) -> np.ndarray:
-    """Orthonormal directions of the largest variance over all domains, [U, count]."""
+    """Orthonormal directions of the largest variance over all domains, [U, at most count]."""
     size = np.sqrt((centred_DCU**2).sum(axis=(1, 2), keepdims=True))
     rows = (centred_DCU / np.where(size > 0, size, 1.0)).reshape(-1, centred_DCU.shape[2])
     wide = rows.shape[1] > rows.shape[0]
     products = rows @ rows.T if wide else rows.T @ rows
     last = len(products) - 1
-    _, vectors = eigh(products, subset_by_index=[last - count + 1, last])
+    _, vectors = eigh(products, subset_by_index=[max(0, last - count + 1), last])
     return np.linalg.qr(rows.T @ vectors)[0] if wide else vectors
 
 
@@ -265,72 +239,19 @@ def _feature_share(classes: int) -> float:
 
 
 LINEAR = Product(linear_kernel, row_products, own_products, _kernel_share)
+"""of unbiased linear CKA (Kornblith et al. 2019), with HSIC₁ of Song et al. 2012, eq. 5: its cosine
+is 1 for equal geometry up to rotation and scale; for unrelated ones 0 in expectation, or below"""
 RBF = Product(rbf_kernel, row_products, own_products, _kernel_share)
+"""of unbiased CKA with an RBF kernel, whose width the jackknife keeps"""
 SAME_BASIS = Product(centred, row_products, own_products, _feature_share)
+"""of S_id = ⟨A, B⟩ / (‖A‖ ‖B‖): do the same units say the same?"""
 ANY_BASIS = Product(coordinates, rotated_products, own_products, _feature_share)
+"""of S_rot = ‖AᵀB‖_* / (‖A‖ ‖B‖), S_id after the best rotation: the cosine of two shapes in
+Procrustes analysis, alias normalised Bures similarity (Harvey et al. 2023). Reflections count as
+rotations. Above 0 for unrelated class means, the more so the fewer classes there are"""
 
 
-# --- measures ------------------------------------------------------------------------------------
-
-
-def cka(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """Unbiased linear CKA (Kornblith et al. 2019) with HSIC₁ of Song et al. 2012, eq. 5.
-
-    Args:
-        x, y: one row per class, in the same order; the units may differ.
-
-    Returns:
-        1 for equal geometry up to rotation and scale, 0 in expectation for independent ones; may
-        be below 0.
-
-    Raises:
-        ValueError: fewer than MIN_CLASSES classes; so do all measures.
-    """
-    return similarity(LINEAR, x, y)
-
-
-def cka_all(grams_LCC: np.ndarray) -> np.ndarray:
-    """Unbiased CKA of every Gram matrix with every other: [L, L], one product of matrices."""
-    kernels = u_centred(grams_LCC).reshape(len(grams_LCC), -1)
-    products = kernels @ kernels.T
-    size = np.diag(products)
-    return _ratio(products, size[:, None], size[None, :])
-
-
-def cka_rbf(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """Unbiased CKA with an RBF kernel. The jackknife keeps the kernel's width."""
-    return similarity(RBF, x, y)
-
-
-def cka_minus_pcs(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """Unbiased linear CKA without the first principal components of both (`without_first`).
-
-    A few directions of large variance decide CKA (Davari et al. 2022); this is what the others
-    say. The jackknife keeps the components.
-
-    Args:
-        x, y: one row per class, in the same order, of the same units: [C, U].
-    """
-    return cka(*without_first(np.stack([x, y])))
-
-
-def s_id(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """S_id = ⟨A, B⟩ / (‖A‖ ‖B‖) of centred class means: do the same units say the same?
-
-    Args:
-        x, y: one row per class, in the same order, of the same units.
-    """
-    return similarity(SAME_BASIS, x, y)
-
-
-def s_rot(x: np.ndarray, y: np.ndarray) -> Similarity:
-    """S_rot = ‖AᵀB‖_* / (‖A‖ ‖B‖) of centred class means: S_id after the best rotation.
-
-    The cosine of two shapes in Procrustes analysis, alias normalised Bures similarity (Harvey et
-    al. 2023). Reflections count as rotations. Above 0 for unrelated class means, the more so the
-    fewer classes there are. The jackknife holds the rotation fixed.
-    """
-    return similarity(ANY_BASIS, x, y)
+# --- of one set of class means -------------------------------------------------------------------
 
 
 def log_participation_ratio(x: np.ndarray) -> Similarity:

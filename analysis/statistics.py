@@ -1,22 +1,22 @@
-"""Intervals, paired comparisons, a regression's permutation test, corrections for several.
+"""Intervals, paired comparisons, a regression's partial effect, corrections for several.
 
-Legend: N test samples, C classes; of a regression N rows, K covariates, R permutations. All
-intervals here are over test samples, for fixed classes and fixed models; they say nothing about
-other seeds or other draws of held-out classes (`analysis.hierarchy` does).
+Legend: N test samples, C classes; of a regression N rows, K covariates. All intervals here but
+that of the regression are over test samples, for fixed classes and fixed models; they say nothing
+about other seeds or other draws of held-out classes (`analysis.hierarchy` does).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from gen.evaluation.metrics import Estimate
 
 ROUNDING = 1e-12
-FEWEST_DEGREES = 3
+FEWEST_DEGREES = 2
 """rows beyond the coefficients of a regression that is tested"""
 
 
@@ -41,19 +41,21 @@ class Refused:
 
 @dataclass(frozen=True)
 class PartialEffect:
-    """What a predictor adds to covariates in a linear regression within blocks.
+    """What a predictor adds to covariates in a linear regression.
 
     Attributes:
-        beta: standard deviations of the outcome per one of the predictor, covariates held; of
-            the variation within blocks.
-        delta_r2: share of the outcome's variance within blocks that the predictor explains
-            beyond the covariates.
-        delta_chance: the same of a predictor without any relation: its mean over permutations.
+        beta: standard deviations of the outcome per one of the predictor, covariates held.
+        lo, hi: its interval; it leaves out 0 where p is below 1 - confidence.
+        delta_r2: share of the outcome's variance that the predictor explains beyond the
+            covariates.
+        delta_chance: what a predictor without any relation is expected to explain.
         p: that the predictor adds nothing.
         n: rows.
     """
 
     beta: float
+    lo: float
+    hi: float
     delta_r2: float
     delta_chance: float
     p: float
@@ -166,21 +168,19 @@ def partial_effect(
     outcome: np.ndarray,
     predictor: np.ndarray,
     covariates: np.ndarray,
-    blocks: np.ndarray,
-    shuffle: Callable[[np.ndarray], np.ndarray],
+    confidence: float = 0.95,
 ) -> PartialEffect | Refused:
-    """Least squares of an outcome on covariates and one predictor, an intercept per block.
+    """Least squares of an outcome on an intercept, covariates and one predictor.
 
-    p: the permutation test of Freedman and Lane (1983). What the covariates leave of the outcome
-    is shuffled and fitted again; the statistic is the squared partial correlation, a function of
-    t². The smallest p is 1/(R + 1).
+    Interval and p are Student's, with N - 2 - rank(covariates) degrees of freedom: exact however
+    few rows there are, where their errors are normal, of one variance, and independent. With r²
+    the squared partial correlation and R₀² that of the covariates alone, ΔR² = r² (1 - R₀²); of a
+    predictor without relation r² is Beta(1/2, degrees/2), of mean 1/(degrees + 1).
 
     Args:
         outcome, predictor: float of shape [N].
-        covariates: float of shape [N, K].
-        blocks: labels of shape [N].
-        shuffle: residuals [N] → [R, N], rows that are as likely as the residuals themselves where
-            the predictor adds nothing: `shuffled_within` or `shuffled_groups`.
+        covariates: float of shape [N, K]. What is constant or a sum of others costs no degree.
+        confidence: coverage of the interval.
 
     Returns:
         The effect; or why there is none: too few rows, or nothing left to explain, or by which.
@@ -189,72 +189,33 @@ def partial_effect(
         ValueError: shapes differ, or a value is no number.
     """
     columns_NK = np.column_stack([outcome, predictor, covariates]).astype(float)
-    if not np.isfinite(columns_NK).all() or len(columns_NK) != len(blocks):
-        raise ValueError("values that are no numbers, or not one block label per row")
-    _, block_N = np.unique(blocks, return_inverse=True)
-    within_NK = _within_blocks(columns_NK, block_N)
-    basis_NK = _basis(within_NK[:, 2:])
-    left_N2 = within_NK[:, :2] - basis_NK @ (basis_NK.T @ within_NK[:, :2])
-    spread_2, rest_2 = (within_NK[:, :2] ** 2).sum(axis=0), (left_N2**2).sum(axis=0)
-    if len(left_N2) - block_N.max() - 2 - basis_NK.shape[1] < FEWEST_DEGREES:
-        return Refused(f"{len(left_N2)} rows are too few for the covariates and blocks")
+    if not np.isfinite(columns_NK).all():
+        raise ValueError("values that are no numbers")
+    centred_NK = columns_NK - columns_NK.mean(axis=0)
+    basis_NK = _basis(centred_NK[:, 2:])
+    left_N2 = centred_NK[:, :2] - basis_NK @ (basis_NK.T @ centred_NK[:, :2])
+    spread_2, rest_2 = (centred_NK[:, :2] ** 2).sum(axis=0), (left_N2**2).sum(axis=0)
+    rows, used = basis_NK.shape
+    degrees = rows - 2 - used
+    if degrees < FEWEST_DEGREES:
+        return Refused(f"too few for {used} covariates, {used + 2 + FEWEST_DEGREES} are needed")
     for name, rest, spread in zip(("outcome", "predictor"), rest_2, spread_2, strict=True):
         if rest <= ROUNDING * max(spread, ROUNDING):
-            return Refused(f"the {name} does not vary beyond blocks and covariates")
-    shuffled_RN = _within_blocks(shuffle(left_N2[:, 0]).T, block_N).T
-    shuffled_RN -= (shuffled_RN @ basis_NK) @ basis_NK.T
-    product, product_R = float(left_N2[:, 0] @ left_N2[:, 1]), shuffled_RN @ left_N2[:, 1]
-    rest_R = np.maximum((shuffled_RN**2).sum(axis=1), ROUNDING * rest_2[0])
-    extreme = int((product_R**2 / rest_R >= product**2 / rest_2[0] - ROUNDING * rest_2[1]).sum())
+            return Refused(f"the {name} does not vary beyond the covariates")
+    slope = float(left_N2[:, 0] @ left_N2[:, 1] / rest_2[1])
+    error = max(rest_2[0] - slope**2 * rest_2[1], ROUNDING * rest_2[0]) / degrees
+    deviation = float(np.sqrt(error / rest_2[1]))
+    half = float(t.ppf(0.5 + confidence / 2, degrees)) * deviation
+    scale = float(np.sqrt(spread_2[1] / spread_2[0]))
     return PartialEffect(
-        beta=product / float(rest_2[1]) * float(np.sqrt(spread_2[1] / spread_2[0])),
-        delta_r2=product**2 / float(rest_2[1] * spread_2[0]),
-        delta_chance=float((product_R**2).mean() / (rest_2[1] * spread_2[0])),
-        p=(1 + extreme) / (1 + len(shuffled_RN)),
-        n=len(left_N2),
+        beta=scale * slope,
+        lo=scale * (slope - half),
+        hi=scale * (slope + half),
+        delta_r2=slope**2 * float(rest_2[1] / spread_2[0]),
+        delta_chance=float(rest_2[0] / spread_2[0]) / (degrees + 1),
+        p=2 * float(t.sf(abs(slope) / deviation, degrees)),
+        n=rows,
     )
-
-
-def shuffled_within(
-    values_N: np.ndarray, blocks: np.ndarray, permutations: int, seed: int
-) -> np.ndarray:
-    """Values permuted within their blocks, [R, N]: for rows that depend on no other row."""
-    rng = np.random.default_rng(seed)
-    shuffled_RN = np.tile(values_N, (permutations, 1))
-    for block in np.unique(blocks):
-        members = np.flatnonzero(blocks == block)
-        shuffled_RN[:, members] = rng.permuted(shuffled_RN[:, members], axis=1)
-    return shuffled_RN
-
-
-def shuffled_groups(
-    values_N: np.ndarray, groups: np.ndarray, blocks: np.ndarray, permutations: int, seed: int
-) -> np.ndarray:
-    """Values of whole groups permuted, alike in all blocks, [R, N]: for rows alike in a group.
-
-    The mean of a group in a block is replaced by that of another group in this block, of those
-    that stand in the same blocks; what rows have beyond these means is permuted within them.
-    """
-    _, group_N = np.unique(groups, return_inverse=True)
-    _, block_N = np.unique(blocks, return_inverse=True)
-    sums_GB = np.zeros((group_N.max() + 1, block_N.max() + 1))
-    counts_GB = np.zeros_like(sums_GB)
-    np.add.at(sums_GB, (group_N, block_N), values_N)
-    np.add.at(counts_GB, (group_N, block_N), 1)
-    means_GB = sums_GB / np.maximum(counts_GB, 1)
-    _, pattern_G = np.unique(counts_GB > 0, axis=0, return_inverse=True)
-    order_RG = shuffled_within(np.arange(len(means_GB)), pattern_G.ravel(), permutations, seed)
-    own_N = values_N - means_GB[group_N, block_N]
-    cell_N = group_N * means_GB.shape[1] + block_N
-    own_RN = shuffled_within(own_N, cell_N, permutations, seed + 1)
-    return means_GB[order_RG[:, group_N], block_N] + own_RN
-
-
-def _within_blocks(values_NK: np.ndarray, block_N: np.ndarray) -> np.ndarray:
-    """Values minus the mean of their block, column by column."""
-    sums = np.zeros((block_N.max() + 1, values_NK.shape[1]))
-    np.add.at(sums, block_N, values_NK)
-    return values_NK - (sums / np.bincount(block_N)[:, None])[block_N]
 
 
 def _basis(columns_NK: np.ndarray) -> np.ndarray:

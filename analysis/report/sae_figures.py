@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.report.figures import GREY, NARROW, WIDTH, legend, styled
-from analysis.report.sharing_heat import MOST_ROWS, Matrix
+from analysis.report.sharing_heat import Matrix, some_settings
 from analysis.report.summary import setting_label
 from analysis.sae_features import BOTH, DOMAIN, OTHER, SHARED
 
@@ -38,11 +38,11 @@ def entropy_figure(panels: Mapping[str, pl.DataFrame], sites: Sequence[str]) -> 
     """Domain entropy against class entropy of every feature, a panel per setting and site.
 
     Args:
-        panels: features (rows of sae.parquet) of one autoencoder per site, by setting; the first
-            MOST_ROWS are drawn.
+        panels: features (rows of sae.parquet) of one autoencoder per site, by setting;
+            `some_settings` are drawn.
         sites: columns of the figure.
     """
-    names = list(panels)[:MOST_ROWS]
+    names = some_settings(panels)
     width = WIDTH if len(sites) > 2 else NARROW
     figure = Figure(figsize=(width, PANEL * len(names) + 0.9), dpi=RESOLUTION, layout="constrained")
     grid = figure.subplots(len(names), len(sites), sharex=True, sharey=True, squeeze=False)

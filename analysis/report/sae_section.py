@@ -11,7 +11,7 @@ from analysis.feature_images import notable_features
 from analysis.report import sae_tables
 from analysis.report.sae_figures import entropy_figure, feature_matrix, image_figure
 from analysis.report.section import Chart, Table, Text
-from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
+from analysis.report.sharing_heat import heat_figure, some_settings, some_sites
 from analysis.report.sharing_tables import KEYS
 from analysis.report.study import StudyResults
 from analysis.report.summary import setting_label
@@ -92,7 +92,7 @@ def first_autoencoders(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
         first = of_setting.row(0, named=True)
         one = of_setting.filter(run=first["run"], sae_seed=of_setting["sae_seed"].min())
         found[str(setting)] = one
-    return dict(list(found.items())[:MOST_ROWS])
+    return found
 
 
 def _charts(
@@ -101,7 +101,7 @@ def _charts(
     here: Mapping[str, pl.DataFrame],
     sharing: pl.DataFrame,
 ) -> Parts:
-    sites = some_sites(next(iter(here.values())))
+    sites = some_sites(here[some_settings(here)[0]])
     pairs = first_autoencoders(
         sharing.filter(pl.col("classes") == "all", test_domain=test_domain, measure=MEASURE)
     )
@@ -115,17 +115,27 @@ def _charts(
             entropy_figure(here, sites),
             "sae_features",
             label,
-            ENTROPY_NOTE,
+            ENTROPY_NOTE + _drawn(here),
         ),
-        Chart(f"sae-sharing-{test_domain}", heat, "sae_sharing", shared, HEAT_NOTE),
+        Chart(f"sae-sharing-{test_domain}", heat, "sae_sharing", shared, HEAT_NOTE + _drawn(pairs)),
     ]
+
+
+def _drawn(panels: Mapping[str, pl.DataFrame]) -> str:
+    """Which settings are drawn, where there are too many for a figure."""
+    names = some_settings(panels)
+    if len(names) == len(panels):
+        return ""
+    named = "; ".join(setting_label(name) for name in names)
+    return f" {len(names)} of {len(panels)} settings are drawn ({named}); all are in the CSV."
 
 
 def _image_charts(
     test_domain: str, here: Mapping[str, pl.DataFrame], images: pl.DataFrame
 ) -> Parts:
     """The features of the last setting that is drawn, at its last site, by their images."""
-    setting, rows = list(here.items())[-1]
+    setting = some_settings(here)[-1]
+    rows = here[setting]
     last = rows.filter(pl.col("depth") == pl.col("depth").max())
     groups = {
         title: [

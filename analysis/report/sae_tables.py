@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 import polars as pl
 
-from analysis.report.sharing_tables import ESTIMATE, KEYS, PLACE, by_target, complete_mean
+from analysis.report.sharing_tables import KEYS, PLACE, by_target, complete_mean, reasons
 from analysis.report.study import StudyResults
 from analysis.report.summary import percent, setting_label
 from analysis.report.views import NONE, View, count
@@ -16,7 +16,7 @@ from analysis.sae_features import SHARED, SILENT
 from gen.evaluation.metrics import wilson
 
 AUTOENCODER = [*KEYS, *PLACE, "sae_seed"]
-BESIDE = ["chance", "ceiling", "floor"]
+BESIDE = ["chance", "ceiling", "floor", "floor_within"]
 FIRES_IN = {
     "shared-class": "classes, in many domains",
     "domain": "domains",
@@ -87,22 +87,49 @@ def sharing_with_test(sharing: pl.DataFrame) -> pl.DataFrame:
         sharing: `sharing_by_target`.
 
     Returns:
-        AUTOENCODER, `measure`, `classes`, the means over pairs `value`, `lo`, `hi` (as if the
-        errors of pairs were one), `chance`, `ceiling`, `floor`, and `r2_test`, `r2_others`: what
-        is reconstructed in the test domain, and on average in the others; `n` (classes), `n_pairs`.
+        AUTOENCODER, `measure`, `classes`, then of the pairs that have a value the means `value`,
+        `lo`, `hi` (as if the errors of pairs were one), `chance`, `ceiling`, `floor` (different
+        classes of the two domains), `floor_within` (different classes of one domain, mean of the
+        two), `r2_test`, `r2_others` (reconstructed in the test domain, and in the others): null
+        where one of the pairs has none; `n` (classes), `n_pairs` (behind the mean),
+        `not_estimable` (pairs without value), `note` (why).
     """
     is_a = pl.col("domain_a") == pl.col("test_domain")
     is_b = pl.col("domain_b") == pl.col("test_domain")
-    pairs = sharing.filter(is_a != is_b).with_columns(
-        r2_test=pl.when(is_a).then("r2_a").otherwise("r2_b"),
-        r2_others=pl.when(is_a).then("r2_b").otherwise("r2_a"),
+    pairs = (
+        _with_own_floors(sharing)
+        .filter(is_a != is_b)
+        .with_columns(
+            r2_test=pl.when(is_a).then("r2_a").otherwise("r2_b"),
+            r2_others=pl.when(is_a).then("r2_b").otherwise("r2_a"),
+        )
     )
-    keys = [*AUTOENCODER, "measure", "classes"]
-    return pairs.group_by(keys, maintain_order=True).agg(
-        *(complete_mean(pl.col(name)) for name in [*ESTIMATE, *BESIDE, "r2_test", "r2_others"]),
+    known = pl.col("value").is_not_null()
+    others = ["lo", "hi", *BESIDE, "r2_test", "r2_others"]
+    return pairs.group_by([*AUTOENCODER, "measure", "classes"], maintain_order=True).agg(
+        pl.col("value").mean(),
+        *(complete_mean(pl.col(name).filter(known)).alias(name) for name in others),
         n=pl.col("n").min(),
-        n_pairs=pl.len().cast(pl.Int64),
+        n_pairs=known.sum().cast(pl.Int64),
+        not_estimable=(~known).sum().cast(pl.Int64),
+        note=reasons(),
     )
+
+
+def _with_own_floors(sharing: pl.DataFrame) -> pl.DataFrame:
+    """With `floor_within`: how alike different classes of one domain are, mean of the two.
+
+    It is the floor of the rows of a domain with itself, as the ceiling is their value.
+    """
+    keys = [*AUTOENCODER, "measure", "classes"]
+    own = sharing.filter(pl.col("domain_a") == pl.col("domain_b"))
+    for side in ("a", "b"):
+        domain = f"domain_{side}"
+        floors = own.select(*keys, domain, pl.col("floor").alias(f"floor_{side}"))
+        on = [*keys, domain]
+        sharing = sharing.join(floors, on=on, how="left", nulls_equal=True, maintain_order="left")
+    mean = (pl.col("floor_a") + pl.col("floor_b")) / 2
+    return sharing.with_columns(floor_within=mean).drop("floor_a", "floor_b")
 
 
 def stability(results: StudyResults) -> pl.DataFrame:
@@ -183,17 +210,19 @@ def sharing_view(table: pl.DataFrame) -> View:
             _estimate(row),
             *(_number(row[name]) for name in BESIDE),
             *(_number(row[name]) for name in ("r2_test", "r2_others")),
-            str(row["n"]),
+            *(str(row[name]) for name in ("n", "n_pairs")),
         ]
         for row in table.filter(measure="jaccard").iter_rows(named=True)
     ]
     columns = ["Test domain", "Setting", "Site", "Draw / seed", "Autoencoder", "Classes"]
-    columns += ["Shared features", "Chance", "Ceiling", "Other classes"]
-    columns += ["R², test domain", "R², others", "Number of classes"]
+    columns += ["Shared features", "Chance", "Ceiling"]
+    columns += ["Different classes", "Different classes, same domain"]
+    columns += ["R², test domain", "R², others", "Number of classes", "Pairs of domains"]
     caption = (
         "Jaccard index of the strongest features of a class in the test domain and in another "
         "domain, mean over the other domains, with 95 % interval over classes. Ceiling: two halves "
-        f"of one domain's images. {NONE}: not estimable, the CSV says why."
+        "of one domain's images. Different classes: of the two domains, and of halves of one. "
+        f"{NONE}: not estimable, the CSV says why."
     )
     return View(caption, columns, rows, headers=2)
 

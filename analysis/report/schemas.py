@@ -76,6 +76,7 @@ SIMILARITY: Schema = {
     **_BAND,
     **dict.fromkeys(["ceiling", "floor"], pl.Float64),
     **_NOTE,
+    **{"left_out": pl.List(pl.Float32)},
 }
 FACTORIZATION: Schema = {
     **_SITE,

@@ -17,15 +17,22 @@ from analysis.report.sharing_figures import (
     kinds_figure,
     layer_figure,
 )
+from analysis.report.sharing_floor import uncorrected, with_floors
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, similarity_matrix, some_sites
 from analysis.report.sharing_points import generalization_figure, time_figure
 from analysis.report.sharing_published import published_section
 from analysis.report.sharing_tables import RESIDUAL, SHARED
-from analysis.report.sharing_text import headline_sentence, measure_label, sharing_paragraphs
+from analysis.report.sharing_text import (
+    headline_sentence,
+    measure_label,
+    no_points_sentence,
+    sharing_paragraphs,
+)
 from analysis.report.study import StudyPlan, StudyResults
 from analysis.report.tables import served
 
 Parts = list[Text | Chart | Table]
+GENERALIZATION = "Sharing and generalization"
 HEAT = "cka"
 """measure of the heat maps: one whose ceiling tells how noisy class means are"""
 MEANING = (
@@ -38,9 +45,9 @@ MEANING = (
 )
 LAYERS = (
     "How to read it: a panel per setting, depth from left to right. Thick line: mean of the pairs "
-    "that include the test domain, with the mean of their 95 % jackknife intervals over classes; "
-    "thin lines: single pairs. A mean above the grey band shares more than shuffled classes would "
-    "(95 % of shuffles); above the blue one, more than the same network before training; where it "
+    "that include the test domain, with its 95 % jackknife interval over classes; thin lines: "
+    "single pairs. A mean above the grey band shares more than shuffled classes would (95 % of "
+    "shuffles); above the blue one, more than the same network before training; where it "
     "reaches the green one, the two domains are as alike as other images of one domain. Bands of "
     "ceiling and floor go from the lowest to the highest pair."
 )
@@ -54,7 +61,7 @@ GEOMETRY_NOTE = (
     "How to read it: both lines are of the same class means, and S_rot is never below S_id. The "
     "gap between them is geometry that both domains have, but in other directions of the layer: "
     "the next layer's weights cannot read both alike. S_rot is above 0 by chance alone: hatched is "
-    "what shuffled classes give. Bands: mean over pairs of 95 % jackknife intervals over classes."
+    "what shuffled classes give. Bands: 95 % jackknife of the mean over pairs, over classes."
 )
 SETS_NOTE = (
     "How to read it: the same networks and measure, once on the classes that training shows in "
@@ -65,15 +72,16 @@ SETS_NOTE = (
 POINTS_NOTE = (
     "How to read it: a dot per run and draw: how alike the test domain is to the others at the "
     "primary site, on classes that training may show there, against accuracy on the classes that "
-    "are held out there. Horizontal: 95 % jackknife over seen classes (mean over pairs); vertical: "
-    "95 % over test samples. Runs of a setting differ in seed and draw. Settings differ in more "
-    "than sharing: the regression below has accuracy on seen classes and the amount of data of the "
-    "test domain beside it."
+    "are held out there. Horizontal: 95 % jackknife of the mean over pairs, over seen classes; "
+    "vertical: 95 % over test samples. Runs of a setting differ in seed and draw. Settings differ "
+    "in more than sharing: the regression below has accuracy on seen classes and the amount of "
+    "data of the test domain beside it."
 )
 TIME_NOTE = (
     "How to read it: a line per run at the primary site, pairs with the test domain, seen classes, "
     "on a logarithmic axis of samples seen; the last point are the final weights. Grey: 95 % of "
-    "shuffled classes. Bands (where a panel has at most eight lines): 95 % jackknife over classes."
+    "shuffled classes. Bands (where a panel has at most eight lines): mean of the pairs' 95 % "
+    "jackknife intervals over classes, which is as wide as that of the mean or wider."
 )
 
 
@@ -100,22 +108,30 @@ def layers_section(results: StudyResults, pairs: pl.DataFrame, means: pl.DataFra
         means: `sharing_tables.sharing` of them.
     """
     measure = results.plan.primary[1]
+    means = with_floors(means, pairs)
     of_pairs = pairs.filter(pl.col("measure").is_in([measure, HEAT]), classes=SHARED)
     with_test = of_pairs.filter(pairs="with_test_domain", measure=measure)
     changes = sharing_tables.differences(with_test)
     told = means.filter("primary", pl.col("classes") != "all", measure=measure)
+    over_runs = sharing_tables.over_runs(told.filter(pairs="with_test_domain", classes=SHARED))
     here = changes.filter("primary")
-    paragraphs = sharing_paragraphs(results, told.filter(classes=SHARED), here)
+    plain = means.filter("primary", classes=SHARED, measure=uncorrected(measure))
+    paragraphs = sharing_paragraphs(results, told.filter(classes=SHARED), plain, here)
     parts: Parts = [Text(MEANING), *(Text(text) for text in paragraphs)]
     for test_domain in results.plan.test_domains:
         parts += _layer_charts(results, test_domain, of_pairs, means)
     parts += [
-        Table("sharing_pairs", of_pairs),
-        Table("sharing", means, sharing_views.primary_view(told) if told.height else None),
+        Table("sharing_pairs", of_pairs.drop("left_out")),
+        Table("sharing", means, sharing_views.primary_view(told, plain) if told.height else None),
         Table(
             "sharing_differences",
             changes,
             sharing_views.differences_view(here) if here.height else None,
+        ),
+        Table(
+            "sharing_over_runs",
+            over_runs,
+            sharing_views.over_runs_view(over_runs) if results.plan.is_replicated else None,
         ),
     ]
     return Section("How domains share representations, layer by layer", tuple(parts))
@@ -148,7 +164,7 @@ def _pairs_chart(
         figure=layer_figure(lines, mean, settings, label) if lines["value"].count() else None,
         data="sharing_pairs",
         label=f"Sharing with {test_domain} by layer{_of_level(level)}: {label}",
-        note=f"{LAYERS} {_extent(results.plan, lines, settings)}",
+        note=f"{LAYERS} {_extent(results.plan, lines, settings)}{_floors(lines)}",
     )
 
 
@@ -169,6 +185,18 @@ def _extent(plan: StudyPlan, rows: pl.DataFrame, settings: list[str]) -> str:
     if gaps:
         told.append(f"{gaps} of {rows.height} numbers are not estimable: the CSV says why.")
     return " ".join(text for text in told if text)
+
+
+def _floors(pairs: pl.DataFrame) -> str:
+    """Of how many of the pairs with the test domain the floor is, where others have none."""
+    known = pairs.filter(pairs="with_test_domain").drop_nulls("value")
+    floors = known["floor"].count()
+    if floors in (0, known.height):
+        return ""
+    return (
+        f" The floor is that of {floors} of {known.height} numbers of pairs with the test domain; "
+        "the CSV says why others have none."
+    )
 
 
 def _counted(rows: pl.DataFrame) -> str:
@@ -247,16 +275,21 @@ def time_section(results: StudyResults) -> Section | None:
 
 
 def generalization_section(results: StudyResults, means: pl.DataFrame) -> Section | None:
-    """Accuracy on held-out classes against sharing on seen ones; None where no run has both.
+    """Accuracy on held-out classes against sharing on seen ones; None where no run has sharing.
+
+    Where no run has both at the primary site, the section says why.
 
     Args:
         results: of the study.
         means: `sharing_tables.sharing`.
     """
     points = sharing_headline.points(results, means)
+    if points.is_empty():
+        return None
     here = points.filter("primary")
     if here.drop_nulls(["sharing", "held_out"]).is_empty():
-        return None
+        reason = Text(no_points_sentence(results.plan.primary, points))
+        return Section(GENERALIZATION, (reason, Table("sharing_points", here)))
     rows = sharing_headline.headline_rows(results, points)
     sites = (
         here.filter(pl.col("run").is_in(rows["run"].unique().to_list()))["site"].unique().to_list()
@@ -280,4 +313,4 @@ def generalization_section(results: StudyResults, means: pl.DataFrame) -> Sectio
         Table("sharing_points", here),
         Table("sharing_headline", table, sharing_views.headline_view(table)),
     )
-    return Section("Sharing and generalization", parts)
+    return Section(GENERALIZATION, parts)

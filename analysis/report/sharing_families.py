@@ -18,6 +18,7 @@ from analysis.report.sharing_tables import (
     complete_mean,
     in_order,
     primary_site,
+    reasons,
 )
 from analysis.report.sharing_text import CLASS_WORDS
 from analysis.report.sharing_views import decodability_view, factorization_view, transfer_view
@@ -31,6 +32,7 @@ FACTORS: Looks = {
     "class_r2": ("class within domains", "-", GREEN),
     "held_out_cosine": ("held-out cells: cosine", "--", ORANGE),
 }
+FACTORS_AXIS = "R², cosine"
 PREDICTED = {
     "accuracy_true": "true cell means",
     "accuracy_predicted": "predicted: class plus domain",
@@ -129,7 +131,9 @@ def factorization_parts(results: StudyResults) -> Parts:
         label = f"Class plus domain by layer, test domain {test_domain}"
         name = f"factorization-{test_domain}"
         parts.append(
-            _kinds_chart(results, rows, "quantity", FACTORS, (name, label, FACTORS_NOTE), "R²")
+            _kinds_chart(
+                results, rows, "quantity", FACTORS, (name, label, FACTORS_NOTE), FACTORS_AXIS
+            )
         )
     predicted = table.filter(pl.col("quantity").is_in(list(PREDICTED)))
     if predicted["value"].count():
@@ -255,7 +259,7 @@ def to_test_domain(table: pl.DataFrame) -> pl.DataFrame:
         KEYS, PLACE, `primary`, `classes`, the means over the other domains `value`, `lo`, `hi`
         (intervals as if their errors were one), `within` (the test domain's own classifier) and
         `ratio` (value / within, null where that is 0), `n`, `n_classes`, `chance`, `domains`
-        (that were fitted on).
+        (that were fitted on), `note` (why a number is not there).
     """
     others = table.filter(
         pl.col("domain") == pl.col("test_domain"), pl.col("trained_on") != pl.col("test_domain")
@@ -265,6 +269,7 @@ def to_test_domain(table: pl.DataFrame) -> pl.DataFrame:
         *(complete_mean(pl.col(name)) for name in (*ESTIMATE, "within")),
         pl.col("n", "n_classes", "chance").first(),
         domains=pl.len().cast(pl.Int64),
+        note=reasons(),
     )
     ratio = pl.when(pl.col("within") > 0).then(pl.col("value") / pl.col("within"))
     return means.with_columns(ratio=ratio)
@@ -325,11 +330,17 @@ def read_lines_of(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         KEYS, PLACE, `lens`, `line` (one of READ), `value`, `lo`, `hi` (means; intervals as if
-        the errors of domains were one), `chance`.
+        the errors of domains were one), `n` (test images of all its domains), `n_classes`,
+        `domains`, `chance`, `note` (why a number is not there).
     """
     here = pl.col("domain") == pl.col("test_domain")
     line = pl.when(here).then(pl.lit("test_")).otherwise(pl.lit("others_")) + pl.col("classes")
     lines = table.with_columns(line=line).filter(pl.col("line").is_in(list(READ)))
     return lines.group_by([*KEYS, *PLACE, "lens", "line"], maintain_order=True).agg(
-        *(complete_mean(pl.col(name)) for name in ESTIMATE), pl.col("chance").first()
+        *(complete_mean(pl.col(name)) for name in ESTIMATE),
+        n=pl.col("n").sum(),
+        n_classes=pl.col("n_classes").min(),
+        domains=pl.len().cast(pl.Int64),
+        chance=pl.col("chance").first(),
+        note=reasons(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -35,9 +35,13 @@ TEST, EACH, OTHER = "#D55E00", "#EBA470", "#c4c4c4"
 """colours: mean of the pairs with the test domain, each of them, other pairs"""
 CEILING, FLOOR = "#009E73", "#56B4E9"
 CHANCE = "chance of each"
-Dashes = Literal["-", "--"]
+Dashes = Literal["-", "--", ""]
+"""how a line is drawn; empty for points alone"""
 Looks = Mapping[str, tuple[str, Dashes, str]]
 """label, dashes and colour of a line, by its value in the column that tells them apart"""
+DOT: dict[str, Any] = {"marker": "o", "markersize": 3.5}
+DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 6, "markerfacecolor": "none"}
+"""a point on its line, and one without, through which the point of another can be seen"""
 CLASS_SETS: Looks = {
     "seen": ("seen classes", "-", "#0072B2"),
     "held_out": ("held-out classes", "--", "#D55E00"),
@@ -113,9 +117,8 @@ def _bands(axes: Axes, rows: pl.DataFrame) -> None:
 
 def _layer_handles(pairs: pl.DataFrame) -> list[Artist]:
     test_domain = pairs["test_domain"][0]
-    point = {"marker": "o", "markersize": 3.5}
     handles: list[Artist] = [
-        Line2D([], [], color=TEST, label=f"pairs with {test_domain}: mean, 95 %", **point),  # type: ignore[arg-type]
+        Line2D([], [], color=TEST, label=f"pairs with {test_domain}: mean, 95 %", **DOT),
         Line2D([], [], color=EACH, linewidth=0.9, label="each of them"),
         Line2D([], [], color=OTHER, linewidth=0.9, label="other pairs"),
     ]
@@ -173,7 +176,7 @@ def kinds_figure(
 
 def _kind_handles(looks: Looks) -> list[Artist]:
     return [
-        Line2D([], [], color=colour, linestyle=dashes, marker="o", markersize=3.5, label=text)
+        Line2D([], [], color=colour, linestyle=dashes, label=text, **(DOT if dashes else DIAMOND))
         for text, dashes, colour in looks.values()
     ]
 
@@ -244,7 +247,7 @@ def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
 def name_sites(axes: Axes, table: pl.DataFrame) -> None:
     """Names of sites below their depths; of many sites some, evenly, the last one among them."""
     sites = table.select("depth", "site").unique().sort("depth", "site")
-    step = -(-sites.height // MOST_SITES)
+    step = max(1, -(-sites.height // MOST_SITES))
     named = sites.reverse().gather_every(step)
     axes.set_xticks(named["depth"].to_list(), named["site"].to_list(), rotation=45, ha="right")
 
@@ -255,15 +258,15 @@ def _estimates(axes: Axes, rows: pl.DataFrame, colour: str, dashes: Dashes) -> N
     many = max(1, rows.select("run", "draw").n_unique())
     x, lo, hi, value = broken(rows, ["run", "draw"], ["depth", "lo", "hi", "value"])
     axes.fill_between(x, lo, hi, color=colour, alpha=max(0.03, 0.2 / many), linewidth=0)
-    axes.plot(
-        x,
-        value,
-        color=colour,
-        linestyle=dashes,
-        marker="o" if many <= MOST_MARKED else "",
-        markersize=3.5 if many == 1 else 2.5,
-        linewidth=1.9 if many == 1 else 1.1,
-    )
+    width = 1.9 if many == 1 else 1.1
+    axes.plot(x, value, color=colour, linestyle=dashes, linewidth=width, **_point(dashes, many))
+
+
+def _point(dashes: Dashes, many: int) -> dict[str, Any]:
+    """How the points of a line look; on its line, of many runs there is none."""
+    if not dashes:
+        return DIAMOND
+    return DOT if many == 1 else DOT | {"markersize": 2.5 * (many <= MOST_MARKED)}
 
 
 def broken(table: pl.DataFrame, keys: list[str], columns: list[str]) -> list[np.ndarray]:

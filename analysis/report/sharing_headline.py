@@ -27,12 +27,13 @@ def points(results: StudyResults, means: pl.DataFrame) -> pl.DataFrame:
     Returns:
         A row per run, target, site and measure: KEYS, `level`, `site`, `depth`, `primary` (whether
         it is the study's primary site and measure), `measure`, `sharing`, `sharing_lo`,
-        `sharing_hi` (pairs with the test domain, seen classes), `held_out`, `held_out_lo`,
-        `held_out_hi` and `seen` (accuracies of the final weights in the test domain), `samples`
-        (training images of the test domain; null where the model was trained elsewhere),
-        `log_samples` (ln(1 + samples)), `confidence` (mean of the largest softmax, on images of
-        held-out classes), `transfer` (accuracy there of classifiers of the other domains at the
-        same site, seen classes; null where the study has none) and `note`.
+        `sharing_hi` (pairs with the test domain, seen classes), `n` (those classes), `n_pairs`
+        (behind the mean), `held_out`, `held_out_lo`, `held_out_hi` and `seen` (accuracies of the
+        final weights in the test domain), `samples` (training images of the test domain; null
+        where the model was trained elsewhere), `log_samples` (ln(1 + samples)), `confidence` (mean
+        of the largest softmax, on images of held-out classes), `transfer` (accuracy there of
+        classifiers of the other domains at the same site, seen classes; null where the study has
+        none) and `note`.
     """
     there = means.filter(pairs="with_test_domain", classes=SHARED).select(
         *KEYS,
@@ -42,6 +43,8 @@ def points(results: StudyResults, means: pl.DataFrame) -> pl.DataFrame:
         sharing="value",
         sharing_lo="lo",
         sharing_hi="hi",
+        n="n",
+        n_pairs="n_pairs",
         note="note",
     )
     of_run = ["run", "test_domain", "draw"]

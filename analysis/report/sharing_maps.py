@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from analysis.report.map_figures import distance_matrix, map_figure
@@ -14,12 +16,15 @@ METHODS = {
     "pca": "the two directions of most variance (PCA)",
     "tsne": "t-SNE, in which neighbours count and distances between groups do not",
 }
+DIGITS = 5
+"""of a coordinate in the table of points: more than a figure shows"""
 QUANTITY = "class_distance_relative"
 MAP_NOTE = (
-    "How to read it: a point per test image; columns are layers, rows are settings, and a layer "
-    "has the same images everywhere, laid out as near to the first map as a rotation brings it. "
-    "Ringed: held-out classes in the test domain. A map is a picture and no measurement: two "
-    "dimensions keep little of a layer, and nothing is concluded from it."
+    "How to read it: a point per test image, the same images everywhere; columns are layers, rows "
+    "are settings. Every map is turned so that domains come as near as a rotation brings them to "
+    "places on a circle, which are the same for all maps; that changes no distance. Ringed: "
+    "held-out classes in the test domain. A map is a picture and no measurement: two dimensions "
+    "keep little of a layer, and nothing is concluded from it."
 )
 DISTANCE_NOTE = (
     "How to read it: the distance between the means of one class in two domains, averaged over "
@@ -39,18 +44,23 @@ def maps_parts(results: StudyResults) -> list[Text | Chart | Table]:
         by_target(results, results.analyses[name].with_columns(nothing))
         for name in ("maps", "map_distances")
     )
-    if maps.is_empty():
+    if maps.is_empty() and distances.is_empty():
         return []
     parts: list[Text | Chart | Table] = [Text(TEXT)]
-    shown = []
+    points = [maps.clear()]
     for test_domain in results.plan.test_domains:
-        panels = _panels(maps.filter(test_domain=test_domain))
-        if panels:
-            parts += _map_charts(results.plan, test_domain, panels)
-            shown += list(panels.values())
+        if panels := _panels(maps.filter(test_domain=test_domain)):
+            sites = some_sites(next(iter(panels.values())))
+            parts += _map_charts(results.plan, test_domain, panels, sites)
+            points += [table.filter(pl.col("site").is_in(sites)) for table in panels.values()]
         parts += _distance_charts(results.plan, _panels(distances.filter(test_domain=test_domain)))
-    points = pl.concat(shown).unique(maintain_order=True)
-    return [*parts, Table("maps", points), Table("map_distances", distances)]
+    return [*parts, Table("maps", drawn_points(points)), Table("map_distances", distances)]
+
+
+def drawn_points(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The points of maps that are drawn, once each whatever test domains their run serves."""
+    points = pl.concat(parts).drop("test_domain", "draw").unique(maintain_order=True)
+    return points.with_columns(pl.col("x", "y", "explained").round_sig_figs(DIGITS))
 
 
 def _panels(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -63,9 +73,8 @@ def _panels(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def _map_charts(
-    plan: StudyPlan, test_domain: str, panels: dict[str, pl.DataFrame]
+    plan: StudyPlan, test_domain: str, panels: dict[str, pl.DataFrame], sites: list[str]
 ) -> list[Text | Chart | Table]:
-    sites = some_sites(next(iter(panels.values())))
     charts: list[Text | Chart | Table] = []
     for method, told in METHODS.items():
         rows = {name: table.filter(method=method) for name, table in panels.items()}

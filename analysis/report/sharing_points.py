@@ -27,6 +27,10 @@ MOST_BANDS = 8
 """lines in a panel whose bands can be told from each other"""
 
 
+ROOM = 1.05
+"""height of an axis, in the highest end of an interval"""
+
+
 @styled
 def time_figure(table: pl.DataFrame, settings: Sequence[str], label: str) -> Figure:
     """Sharing by samples seen: a line per run, a panel per test domain.
@@ -94,8 +98,9 @@ def generalization_figure(table: pl.DataFrame, settings: Sequence[str], label: s
                 alpha=0.85,
             )
         axes.set_xlabel(label)
-        axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    highest = known.select(pl.max_horizontal("held_out", "held_out_hi").max()).item()
+    panels[0][0].set_ylim(0, ROOM * highest or 1)  # panels share it
     panels[0][0].set_ylabel("accuracy on held-out classes")
     drawn = [name for name in settings if name in set(known["setting"])]
     handles = setting_handles(drawn, marker="o", linestyle="", markersize=5)

@@ -14,6 +14,7 @@ from analysis.report.sharing_tables import (
     by_target,
     complete_mean,
     primary_site,
+    reasons,
 )
 from analysis.report.sharing_text import NO_NUMBER, measure_label, number
 from analysis.report.study import StudyResults
@@ -22,11 +23,13 @@ from analysis.report.views import CLASS_LABELS, NONE, View
 
 SHOWN = "cka"
 """published measure that is drawn by layer"""
+FEATURES = "sae_overlap"
+"""published measure that there is of the embedding alone"""
 LOOKS: Looks = {
     "published_with_test_domain": ("published, with the test domain", "-", "#D55E00"),
-    "ours_with_test_domain": ("ours, with the test domain", "--", "#D55E00"),
+    "ours_with_test_domain": ("ours, with the test domain", "", "#D55E00"),
     "published_others": ("published, other pairs", "-", "#0072B2"),
-    "ours_others": ("ours, other pairs", "--", "#0072B2"),
+    "ours_others": ("ours, other pairs", "", "#0072B2"),
 }
 TEXT = (
     "The measures of Kempf et al. 2025 as they were published, computed on these runs, beside the "
@@ -36,8 +39,9 @@ TEXT = (
 )
 NOTE = (
     "How to read it: held-out classes, as in the published figures; pairs with the test domain "
-    "and all others. Solid lines have no interval, as published; bands belong to ours (95 %, "
-    "jackknife over classes, mean over pairs) and say how far other classes would have moved them."
+    "and all others. Lines are as published, and have no interval; ours are the diamonds, on the "
+    "lines where both agree, with their bands (95 %, jackknife over classes, mean over pairs): how "
+    "far other classes would have moved them."
 )
 
 
@@ -58,7 +62,7 @@ def published_section(results: StudyResults) -> Section | None:
             figure = kinds_figure(lines, settings, "line", LOOKS, measure_label(SHOWN))
         label = f"Published {measure_label(SHOWN)} by layer, test domain {test_domain}"
         parts.append(Chart(f"published-{test_domain}", figure, "published", label, NOTE))
-    view = published_view(table.filter("primary"))
+    view = published_view(table.filter(pl.col("primary") | (pl.col("measure") == FEATURES)))
     return Section("Published measures beside ours", (*parts, Table("published", table, view)))
 
 
@@ -67,7 +71,9 @@ def published_means(results: StudyResults) -> pl.DataFrame:
 
     Columns: KEYS, PLACE, `primary`, `measure`, `classes`, `pairs`, `value` (published), `ours`,
     `ours_lo`, `ours_hi` (intervals as if the errors of pairs were one; null where a pair has
-    none), `n` (classes; images of features), `n_pairs` (that have a published value).
+    none), `n` (classes; images of features), `n_pairs` (behind the means of both: those that have
+    a published value and, unless no pair has one, ours), `not_estimable` (the other pairs), `note`
+    (why a number is not there).
     """
     table = by_target(results, results.analyses["published"]).with_columns(
         primary=primary_site(results.plan)
@@ -77,11 +83,15 @@ def published_means(results: StudyResults) -> pl.DataFrame:
         pairs=pl.when(is_with).then(pl.lit(GROUPS[0])).otherwise(pl.lit(GROUPS[1]))
     )
     keys = [*KEYS, *PLACE, "primary", "measure", "classes", "pairs"]
+    has_ours = pl.col("ours").is_not_null()
+    both = pl.col("value").is_not_null() & (has_ours | ~has_ours.any())
     return table.group_by(keys, maintain_order=True).agg(
-        pl.col("value").mean(),
-        *(complete_mean(pl.col(name)) for name in ("ours", "ours_lo", "ours_hi")),
+        pl.col("value").filter(both).mean(),
+        *(complete_mean(pl.col(name).filter(both)) for name in ("ours", "ours_lo", "ours_hi")),
         n=pl.col("n").min(),
-        n_pairs=pl.col("value").count().cast(pl.Int64),
+        n_pairs=both.sum().cast(pl.Int64),
+        not_estimable=(~both).sum().cast(pl.Int64),
+        note=reasons(),
     )
 
 
@@ -97,8 +107,12 @@ def _lines(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def published_view(table: pl.DataFrame) -> View:
-    """`published_means` at the primary site, a row per run, target, measure and class set."""
-    many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
+    """A row per run, target, measure and class set.
+
+    Args:
+        table: `published_means`, of one site for each measure.
+    """
+    many_draws, many_seeds = (table[key].drop_nulls().n_unique() > 1 for key in ("draw", "seed"))
     keys = [*KEYS, "measure", "classes"]
     rows = []
     for (test_domain, setting, draw, seed, _, measure, classes), group in table.group_by(
@@ -107,13 +121,20 @@ def published_view(table: pl.DataFrame) -> View:
         found = {row["pairs"]: row for row in group.iter_rows(named=True)}
         names = [str(test_domain), setting_label(str(setting))]
         names += [NONE if draw is None else str(draw)] * many_draws + [str(seed)] * many_seeds
-        names += [measure_label(str(measure)), CLASS_LABELS.get(str(classes), "all classes")]
+        names += [_label(str(measure)), CLASS_LABELS.get(str(classes), "all classes")]
         cells = [text for pairs in GROUPS for text in _cells(found.get(pairs))]
         rows.append([*names, *cells])
     columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds]
     columns += ["Measure", "Classes", "Published, with the test domain", "Ours"]
-    caption = "Published measures at the primary site, means over pairs, ours with 95 % interval."
+    caption = (
+        "Published measures at the primary site, that of features at the embedding; means over "
+        "pairs, ours with 95 % interval."
+    )
     return View(caption, [*columns, "Published, other pairs", "Ours"], rows, headers=2)
+
+
+def _label(measure: str) -> str:
+    return "overlap of autoencoder features" if measure == FEATURES else measure_label(measure)
 
 
 def _cells(row: dict | None) -> list[str]:

@@ -48,22 +48,25 @@ def signed(value: float) -> str:
 
 
 def sharing_paragraphs(
-    results: StudyResults, means: pl.DataFrame, changes: pl.DataFrame
+    results: StudyResults, means: pl.DataFrame, plain: pl.DataFrame, changes: pl.DataFrame
 ) -> list[str]:
     """One paragraph per test domain: every setting, then what settings differ in; then a caveat.
 
     Args:
         results: of the study.
-        means: `sharing_tables.sharing`, rows of the primary site, measure and class set.
+        means: `sharing_floor.with_floors`, rows of the primary site, measure and class set.
+        plain: the same of the measure without correction for noise; empty where it has none.
         changes: `sharing_tables.differences`, the same rows.
     """
     paragraphs = []
     for test_domain in results.plan.test_domains:
-        here = means.filter(test_domain=test_domain, pairs="with_test_domain")
-        told = [
-            site_sentence(rows) for _, rows in here.group_by("level", "site", maintain_order=True)
-        ]
+        here, beside = (
+            table.filter(test_domain=test_domain, pairs="with_test_domain")
+            for table in (means, plain)
+        )
+        told = _by_site(here, tuple(REFERENCES))
         if told:
+            told += _before_training(here, beside)
             told += _comparisons(results, test_domain, changes.filter(test_domain=test_domain))
             paragraphs.append(" ".join(told))
     return [*paragraphs, replicates_sentence(results.plan)] if paragraphs else []
@@ -72,14 +75,35 @@ def sharing_paragraphs(
 # ---------------------------------------------------------------------------- settings
 
 
-def site_sentence(rows: pl.DataFrame) -> str:
+def _by_site(rows: pl.DataFrame, against: Sequence[str]) -> list[str]:
+    return [
+        site_sentence(of_site, against)
+        for _, of_site in rows.group_by("level", "site", maintain_order=True)
+    ]
+
+
+def _before_training(rows: pl.DataFrame, plain: pl.DataFrame) -> list[str]:
+    """The measure without its correction beside its floor, where that is of more pairs."""
+    plain = plain.filter(pl.col("floor_pairs") > 0)
+    rows = rows.join(plain.select("run", "draw", "site"), on=["run", "draw", "site"], how="semi")
+    if plain["floor_pairs"].sum() <= rows["floor_pairs"].sum():
+        return []
+    known = f"{_ends(rows['floor_pairs'].to_list())} of {_counts(rows, 'n_pairs', 'pair')}"
+    told = f"Before training {known} had this number, and more without correction for noise."
+    return [told, *_by_site(plain, ("floor",))]
+
+
+def site_sentence(
+    rows: pl.DataFrame, against: Sequence[str] = ("chance", "ceiling", "floor")
+) -> str:
     """Where sharing lies: against chance, its ceiling, and an untrained network.
 
     Settings of which the same can be said stand together. Several runs of a setting are counted.
 
     Args:
-        rows: of one test domain, site and class set of `sharing_tables.sharing`, a row per run and
-            draw.
+        rows: of one test domain, site and class set of `sharing_floor.with_floors`, a row per run
+            and draw.
+        against: which of REFERENCES it is held against.
     """
     first = rows.row(0, named=True)
     opening = (
@@ -92,9 +116,10 @@ def site_sentence(rows: pl.DataFrame) -> str:
     for _, of_setting in rows.group_by("setting", maintain_order=True):
         if of_setting.height == 1:
             row = of_setting.row(0, named=True)
-            alone.setdefault(_verdicts(row), []).append(row)
+            alone.setdefault(_verdicts(row, against), []).append(row)
         else:
-            counted.setdefault(_counted_verdict(of_setting), []).append(_named_mean(of_setting))
+            verdict = _counted_verdict(of_setting, against)
+            counted.setdefault(verdict, []).append(_named_mean(of_setting))
     told = [_together(verdicts, group) for verdicts, group in alone.items()]
     told += [f"{_list(names)}: {verdict}" for verdict, names in counted.items()]
     return f"{opening}: {'; '.join(told)}."
@@ -102,18 +127,22 @@ def site_sentence(rows: pl.DataFrame) -> str:
 
 def _counts(rows: pl.DataFrame, key: str, word: str) -> str:
     """A number of things, or the least and the most where rows differ."""
-    found = rows.filter(pl.col(key) > 0)[key].unique().sort().to_list() or [0]
-    ends = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
-    return f"{ends} {word}{'s' if found[-1] != 1 and not word.endswith('s') else ''}"
+    found = rows[key].filter(rows[key] > 0).to_list() or [0]
+    return f"{_ends(found)} {word}{'s' if max(found) != 1 and not word.endswith('s') else ''}"
 
 
-def _verdicts(row: dict) -> tuple[str, ...]:
+def _ends(counts: Sequence[int]) -> str:
+    lowest, highest = min(counts), max(counts)
+    return f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
+
+
+def _verdicts(row: dict, against: Sequence[str]) -> tuple[str, ...]:
     """What a row's interval says against every reference; the reason where there is no number."""
     if row["value"] is None:
         return (f"{NO_NUMBER} ({row['note']})" if row["note"] else NO_NUMBER,)
     if row["lo"] is None or row["hi"] is None:
         return ("without an interval",)
-    return tuple(f"{name}: {_side(row, *ends)}" for name, ends in _references(row).items())
+    return tuple(f"{name}: {_side(row, name)}" for name in _references(row) if name in against)
 
 
 def _references(row: dict) -> dict[str, tuple[float, float]]:
@@ -123,14 +152,21 @@ def _references(row: dict) -> dict[str, tuple[float, float]]:
         "ceiling": (row["ceiling"], row["ceiling"]),
         "floor": (row["floor"], row["floor"]),
     }
+    if row["lo_floor"] is None or row["hi_floor"] is None:
+        del ends["floor"]
     return {name: pair for name, pair in ends.items() if None not in pair}
 
 
-def _side(row: dict, lowest: float, highest: float) -> str:
-    """On which side of a band the whole interval lies; empty where they meet."""
-    if row["lo"] > highest:
+def _side(row: dict, name: str) -> str:
+    """On which side of a reference the whole interval lies; empty where they meet.
+
+    The floor is held against the pairs that have one.
+    """
+    lowest, highest = _references(row)[name]
+    lo, hi = (row["lo_floor"], row["hi_floor"]) if name == "floor" else (row["lo"], row["hi"])
+    if lo > highest:
         return "above"
-    return "below" if row["hi"] < lowest else ""
+    return "below" if hi < lowest else ""
 
 
 def _together(verdicts: tuple[str, ...], rows: Sequence[dict]) -> str:
@@ -143,8 +179,18 @@ def _together(verdicts: tuple[str, ...], rows: Sequence[dict]) -> str:
     for verdict in verdicts:
         name, _, side = verdict.partition(": ")
         verb = ("lies " if is_one else "lie ") + side if side else "cannot be told from"
-        parts.append((verb, f"{REFERENCES[name]} ({_span([_references(r)[name] for r in rows])})"))
+        span = _span([_references(row)[name] for row in rows])
+        parts.append((verb, f"{REFERENCES[name]} ({span}{_of_pairs(name, rows)})"))
     return f"{names} {_said(parts)}" if parts else names
+
+
+def _of_pairs(name: str, rows: Sequence[dict]) -> str:
+    """Of how many pairs a floor is, where others have none, and what these pairs have now."""
+    if name != "floor" or all(row["floor_pairs"] == row["n_pairs"] for row in rows):
+        return ""
+    known, all_of_them = ([row[key] for row in rows] for key in ("floor_pairs", "n_pairs"))
+    now = _span([(row["value_floor"], row["value_floor"]) for row in rows])
+    return f" in {_ends(known)} of {_ends(all_of_them)} pairs, now {now}"
 
 
 def _named_estimate(row: dict) -> str:
@@ -186,14 +232,14 @@ def _named_mean(rows: pl.DataFrame) -> str:
     return f"{label} ({number(mean)} in the mean of {len(values)} draws and seeds, {ends})"
 
 
-def _counted_verdict(rows: pl.DataFrame) -> str:
+def _counted_verdict(rows: pl.DataFrame, against: Sequence[str]) -> str:
     """In how many runs of a setting what can be said: they are counted, not merged."""
     known = rows.drop_nulls("value").rows(named=True)
     told = []
     for name, side in (("chance", "above"), ("ceiling", "below"), ("floor", "above")):
         judged = [r for r in known if r["lo"] is not None and name in _references(r)]
-        if judged:
-            sure = sum(_side(row, *_references(row)[name]) == side for row in judged)
+        if judged and name in against:
+            sure = sum(_side(row, name) == side for row in judged)
             told.append(f"{side} {REFERENCES[name]} in {sure} of {len(judged)}")
     if len(known) < rows.height:
         told.append(f"{NO_NUMBER} in {rows.height - len(known)} of {rows.height}")
@@ -231,6 +277,9 @@ def difference_sentence(rows: pl.DataFrame, setting: str, baseline: str) -> str:
     """
     if rows.height == 1:
         row = rows.row(0, named=True)
+        if row["lo"] is None:
+            apart = f"lie {signed(row['value'])} apart ({row['note']})"
+            return f"{_capital(setting)} and {baseline} {apart}."
         shown = f"({signed(row['value'])}, 95{NO_BREAK_SPACE}% {signed(row['lo'])} to "
         shown += f"{signed(row['hi'])})"
         if row["lo"] <= 0 <= row["hi"]:
@@ -241,6 +290,7 @@ def difference_sentence(rows: pl.DataFrame, setting: str, baseline: str) -> str:
         "above it": (rows["lo"] > 0).sum(),
         "below it": (rows["hi"] < 0).sum(),
         "not to be told apart": ((rows["lo"] <= 0) & (rows["hi"] >= 0)).sum(),
+        "without an interval": rows["lo"].null_count(),
     }
     told = [f"{word} in {count}" for word, count in counts.items() if count]
     ends = f"{signed(rows['value'].min())} to {signed(rows['value'].max())}"  # type: ignore[arg-type]
@@ -258,6 +308,29 @@ def _why_none(results: StudyResults, settings: Sequence[str], test_domain: str) 
     return f"not finished: {', '.join(sorted(missing))}" if missing else "no pair has both numbers"
 
 
+def no_points_sentence(primary: tuple[str, str], points: pl.DataFrame) -> str:
+    """Why there is nothing to say of sharing and accuracy.
+
+    Args:
+        primary: site and measure that the study names; an empty site for the last one before the
+            embedding.
+        points: `sharing_headline.points`, of which no primary row has both numbers.
+    """
+    site = primary[0] or "the last site before the embedding"
+    here = points.filter("primary")
+    if here.is_empty():
+        names = points.sort("depth")["site"].unique(maintain_order=True).to_list()
+        reason = f"no run has it; there are {_list(names)}, and the study names its site and "
+        reason += "measure as `analysis.primary_site` and `analysis.primary_measure`"
+    elif here["sharing"].count():
+        reason = "no run that has it has an accuracy on held-out classes"
+    else:
+        notes = here["note"].filter(here["note"] != "").unique(maintain_order=True).to_list()
+        reason = f"it is {NO_NUMBER} in any run" + (f" ({'; '.join(notes)})" if notes else "")
+    what = f"{measure_label(primary[1])} at {site}"
+    return f"Nothing is said of how the {what} goes with accuracy: {reason}."
+
+
 def headline_sentence(row: dict) -> str:
     """What the regression on the primary site and measure says, without what it does not.
 
@@ -267,33 +340,29 @@ def headline_sentence(row: dict) -> str:
     what = f"{measure_label(row['measure'])} at {row['site'] or 'the primary site'}"
     if row["beta"] is None:
         return f"Nothing is said of how the {what} goes with accuracy: {row['note']}."
-    slope = f"standardised slope {signed(row['beta'])}"
-    if row["lo"] is not None:
-        slope += f", 95{NO_BREAK_SPACE}% {signed(row['lo'])} to {signed(row['hi'])} over settings"
-    noted = f" ({row['note']})" if row["note"] else ""
-    if row["p"] is None:
-        return f"Held-out accuracy on the {what}: {slope}; not tested{noted}."
-    by_chance = "" if row["delta_chance"] is None else f", by chance {signed(row['delta_chance'])}"
     facts = (
-        f"{slope}; {row['n_runs']} runs; R² {signed(row['delta_r2'])}{by_chance}; settings "
-        f"permuted, p = {row['p']:.3g}"
+        f"standardised slope {signed(row['beta'])}, 95{NO_BREAK_SPACE}% {signed(row['lo'])} to "
+        f"{signed(row['hi'])} over {row['n']} {row['units']}s; {row['n_runs']} runs; R² "
+        f"{signed(row['delta_r2'])}, by chance {signed(row['delta_chance'])}; p = {row['p']:.3g}"
     )
     if row["p"] > ALPHA:
         relation = "no relation of held-out accuracy can be told with the"
     else:
         relation = f"held-out accuracy is {'higher' if row['beta'] > 0 else 'lower'} with a higher"
+    noted = f" ({row['note']})" if row["note"] else ""
+    units = "settings" if row["units"] == "setting" else "seeds of one setting"
     return (
-        "Among runs with the same accuracy on seen classes and as much data of the test domain, "
-        f"{relation} {what} ({facts}){noted}."
+        f"Among {units} with the same accuracy on seen classes and as much data of the test "
+        f"domain, {relation} {what} ({facts}){noted}."
     )
 
 
 def replicates_sentence(plan: StudyPlan) -> str:
     """What the intervals cover and what they do not."""
     text = (
-        "Intervals are over classes (jackknife), for these weights and these images; those of a "
-        "difference are as wide as they can be, whatever two networks have in common, and are not "
-        "corrected for the number of comparisons. "
+        "Intervals are over classes (jackknife), for these weights and these images; of a "
+        "difference, each class is left out of both networks at once. They are not corrected for "
+        "the number of comparisons. "
     )
     if plan.is_replicated:
         text += "Draws and seeds are counted one by one, and not merged. "

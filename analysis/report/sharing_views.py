@@ -11,41 +11,63 @@ from analysis.report.summary import setting_label
 from analysis.report.views import CLASS_LABELS, MISSING, NONE, View
 
 
-def primary_view(table: pl.DataFrame) -> View:
-    """Rows of `sharing_tables.sharing` of the primary site and measure, a row per run and target.
+def primary_view(table: pl.DataFrame, plain: pl.DataFrame) -> View:
+    """Sharing at the primary site, a row per run and target.
 
     Args:
-        table: of the class sets `seen` and `held_out`, both groups of pairs.
+        table: rows of `sharing_floor.with_floors` of the primary site and measure, of the class
+            sets `seen` and `held_out`, both groups of pairs.
+        plain: the same of the measure without correction for noise; empty where it has none.
     """
     many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
     keys = ["test_domain", "setting", "draw", "seed", "site"]
+    with_test = plain.filter(classes="seen", pairs="with_test_domain")
+    uncorrected = {tuple(row[k] for k in keys): row for row in with_test.iter_rows(named=True)}
     rows = []
     for key, group in groupby(
         table.iter_rows(named=True), lambda row: tuple(row[name] for name in keys)
     ):
         test_domain, setting, draw, seed, site = key
-        found = {(row["classes"], row["pairs"]): row for row in group}
-        seen = found.get(("seen", "with_test_domain"))
         names = [test_domain, setting_label(setting)]
         names += [str(draw)] * many_draws + [str(seed)] * many_seeds + [site]
-        cells = [
-            _estimate(seen),
-            _band(seen),
-            _value(seen, "ceiling"),
-            _value(seen, "floor"),
-            _estimate(found.get(("seen", "others"))),
-            _estimate(found.get(("held_out", "with_test_domain"))),
-        ]
-        rows.append([*names, *cells])
-    measure = measure_label(table["measure"][0])
-    caption = (
-        f"The {measure} at the primary site, means over pairs of domains, with 95 % intervals over "
-        f"classes. {NO_NUMBER}: the reason stands in the CSV's column note."
-    )
+        found = {(row["classes"], row["pairs"]): row for row in group}
+        beside = uncorrected.get(key)
+        cells = [_estimate(beside), _floor(beside)] * bool(uncorrected)
+        rows.append([*names, *_sharing_cells(found), *cells])
     columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds, "Site"]
     columns += ["With the test domain, seen classes", "Chance", "Ceiling", "Untrained"]
     columns += ["Other pairs, seen classes", "With the test domain, held-out classes"]
-    return View(caption, columns, rows, headers=2)
+    columns += ["Without correction", "Untrained, without"] * bool(uncorrected)
+    return View(_primary_caption(table["measure"][0]), columns, rows, headers=2)
+
+
+def _primary_caption(measure: str) -> str:
+    return (
+        f"The {measure_label(measure)} at the primary site, means over pairs of domains, with 95 % "
+        "intervals over classes. Untrained: the network before training; where not all pairs had "
+        f"a number then, of how many it is, and what these pairs have now. {NO_NUMBER}: the reason "
+        "stands in the CSV's column note."
+    )
+
+
+def _sharing_cells(found: dict[tuple[str, str], dict]) -> list[str]:
+    """What one run has to say of one target, by class set and group of pairs."""
+    seen = found.get(("seen", "with_test_domain"))
+    return [
+        *(_estimate(seen), _band(seen), _value(seen, "ceiling"), _floor(seen)),
+        _estimate(found.get(("seen", "others"))),
+        _estimate(found.get(("held_out", "with_test_domain"))),
+    ]
+
+
+def _floor(row: dict | None) -> str:
+    """The untrained network over the pairs that have a number there, beside what they have now."""
+    if row is None or row["floor"] is None:
+        return NONE
+    if row["floor_pairs"] == row["n_pairs"]:
+        return number(row["floor"])
+    count = f"{row['floor_pairs']} of {row['n_pairs']} pairs"
+    return f"{number(row['floor'])} ({count}, now {number(row['value_floor'])})"
 
 
 def differences_view(table: pl.DataFrame) -> View:
@@ -55,20 +77,52 @@ def differences_view(table: pl.DataFrame) -> View:
     for row in table.iter_rows(named=True):
         names = [row["test_domain"], setting_label(row["setting"]), setting_label(row["baseline"])]
         names += [str(row["draw"])] * many_draws + [str(row["seed"])] * many_seeds
-        ends = f"{signed(row['value'])} ({signed(row['lo'])} to {signed(row['hi'])})"
-        rows.append([*names, ends, str(row["n"]), str(row["n_pairs"])])
+        ends = (
+            f"{signed(row['lo'])} to {signed(row['hi'])}" if row["lo"] is not None else row["note"]
+        )
+        shown = f"{signed(row['value'])} ({ends})"
+        rows.append([*names, shown, str(row["n"]), str(row["n_pairs"])])
     caption = (
         "Sharing with the test domain at the primary site, setting minus baseline: same classes, "
-        "same pairs, same draw and seed. The interval is an upper bound of that over classes."
+        "same pairs, same draw and seed. The interval of 95 % is the jackknife of the difference: "
+        "a class is left out of both networks at once."
     )
     columns = ["Test domain", "Setting", "Baseline", *["Draw"] * many_draws]
     columns += [*["Seed"] * many_seeds, "Difference", "Classes", "Pairs"]
     return View(caption, columns, rows, headers=3)
 
 
+def over_runs_view(table: pl.DataFrame) -> View:
+    """`sharing_tables.over_runs`, a row per test domain and setting."""
+    rows = []
+    for row in table.iter_rows(named=True):
+        of_classes = row | {"lo": row["classes_lo"], "hi": row["classes_hi"]}
+        rows.append(
+            [
+                *(
+                    row["test_domain"],
+                    setting_label(row["setting"]),
+                    row["site"],
+                    _value(row, "value"),
+                ),
+                *(_interval(row) if row["lo"] is not None else row["note"], _interval(of_classes)),
+                *(str(row[key]) for key in ("runs", "draws", "seeds")),
+            ]
+        )
+    caption = (
+        "Sharing with the test domain at the primary site, seen classes: the mean over draws of "
+        "means over seeds. Two intervals of 95 % that ask different things and are not merged: "
+        "over draws and seeds, how far other trainings would come out (of two units it is so wide "
+        "that it says little); over classes, how far other classes would move a run of those here."
+    )
+    columns = ["Test domain", "Setting", "Site", "Mean", "Over draws and seeds", "Over classes"]
+    return View(caption, [*columns, "Runs", "Draws", "Seeds of a draw"], rows, headers=2)
+
+
 def headline_view(table: pl.DataFrame) -> View:
     """`analysis.headline.headline`: primary, baselines, and the primary measure at other sites."""
-    measure = table.filter(role="primary")["measure"][0]
+    first = table.row(0, named=True)
+    measure, units = first["measure"], first["units"]
     shown = (pl.col("role") != "exploratory") | (pl.col("measure") == measure)
     rows = []
     for row in table.filter(shown).iter_rows(named=True):
@@ -78,19 +132,19 @@ def headline_view(table: pl.DataFrame) -> View:
             [
                 *(row["role"], row["site"] or NONE, measure_label(row["measure"]), slope),
                 *(_value(row, "delta_r2"), _value(row, "delta_chance")),
-                *(NONE if row[p] is None else f"{row[p]:.3g}" for p in ("p", "p_bh", "p_runs")),
-                *(str(row["n_runs"]), row["note"] or NONE),
+                *(NONE if row[p] is None else f"{row[p]:.3g}" for p in ("p", "p_bh")),
+                *(str(row["n"]), str(row["n_runs"]), row["note"] or NONE),
             ]
         )
     caption = (
         "Held-out accuracy on sharing, given accuracy on seen classes and the amount of data of "
-        "the test domain. The primary predictor was chosen before looking. ΔR²: what a predictor "
-        "adds. p: settings permuted, each with all its runs; p (BH): corrected for all exploratory "
-        "predictors; p (runs): runs permuted one by one, as if those of a setting were independent "
-        "evidence. Other measures stand in the CSV."
+        f"the test domain: a row of the regression is a {units}, the mean over its runs. The "
+        "primary predictor was chosen before looking. ΔR²: what a predictor adds. Intervals and "
+        f"p are Student's over {units}s; p (BH): corrected for all exploratory predictors. Other "
+        "measures stand in the CSV."
     )
     columns = ["Role", "Site", "Predictor", "Standardised slope", "ΔR²", "by chance", "p"]
-    columns += ["p (BH)", "p (runs)", "Runs", "Note"]
+    columns += ["p (BH)", f"{units.capitalize()}s", "Runs", "Note"]
     return View(caption, columns, rows, headers=3)
 
 
@@ -128,9 +182,9 @@ def decodability_view(table: pl.DataFrame) -> View:
 
 def transfer_view(table: pl.DataFrame) -> View:
     """`sharing_families.to_test_domain` at the primary site, a row per run and target."""
-    rows = []
+    table, rows = table.filter(pl.col("classes") != "all"), []
     many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
-    for row in table.filter(pl.col("classes") != "all").iter_rows(named=True):
+    for row in table.iter_rows(named=True):
         names = [row["test_domain"], setting_label(row["setting"])]
         names += [str(row["draw"])] * many_draws + [str(row["seed"])] * many_seeds
         cells = [_estimate(row), _value(row, "within"), _value(row, "ratio"), _value(row, "chance")]
@@ -169,6 +223,12 @@ def _estimate(row: dict | None) -> str:
     if row["lo"] is None or row["hi"] is None:
         return number(row["value"])
     return f"{number(row['value'])} ({number(row['lo'])} to {number(row['hi'])})"
+
+
+def _interval(row: dict) -> str:
+    if row["lo"] is None or row["hi"] is None:
+        return NONE
+    return f"{number(row['lo'])} to {number(row['hi'])}"
 
 
 def _band(row: dict | None) -> str:

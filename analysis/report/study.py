@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ class StudyResults:
             in the test domains of their run, of classes that some draw holds out unless all were
             asked for; they have `correct` instead of `top5`. The seed of a probe is `probe_seed`.
         analyses: the tables of the study's analyses in the same way, by name; those that the
-            study does not ask for are empty.
+            study does not ask for are empty. Similarity at milestones is that of the primary
+            measure on seen classes.
         mixtures: manifest by name of the mixture's folder.
         records: run.json by run, of all that are begun and not stale.
         problems: what is damaged or absent although it should be there, one sentence each.
@@ -308,18 +309,32 @@ def _read_tables(
     def read(name: str, schema: Schema, reader: Callable = read_parquet) -> pl.DataFrame:
         return collect(folder, named, f"{name}.parquet", schema, reader, problems)
 
-    def read_analysis(name: str, schema: Schema, *, asked: bool) -> pl.DataFrame:
+    def read_analysis(
+        name: str, schema: Schema, *, asked: bool, reader: Callable = read_parquet
+    ) -> pl.DataFrame:
         path = f"analysis/{name}.parquet"
-        return collect(folder, named if asked else [], path, schema, read_parquet, problems)
+        return collect(folder, named if asked else [], path, schema, reader, problems)
 
+    readers = {"similarity": partial(read_parquet, rows=_followed(plan))}
     asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
     return {
         "predictions": read("predictions", PREDICTIONS, read_compared),
         "evaluation": read("evaluation", EVALUATION),
         "cells": read("cells", CELLS),
         "probes": read_analysis("probes", PROBES, asked=plan.probes),
-        **{name: read_analysis(name, s, asked=name in asked) for name, s in ANALYSES.items()},
+        **{
+            name: read_analysis(
+                name, s, asked=name in asked, reader=readers.get(name, read_parquet)
+            )
+            for name, s in ANALYSES.items()
+        },
     }
+
+
+def _followed(plan: StudyPlan) -> pl.Expr:
+    """Rows of similarity.parquet that a report has a use for: of milestones, most have none."""
+    is_primary = (pl.col("measure") == plan.primary[1]) & (pl.col("classes") == "seen")
+    return pl.col("final") | is_primary
 
 
 def _named(runs: list[PlannedRun]) -> list[dict[str, Any]]:

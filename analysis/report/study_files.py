@@ -21,6 +21,8 @@ UNREADABLE = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
 )
+MOST_NAMED = 6
+"""runs that one sentence names"""
 NUMBER = (int, float, type(None))
 OBJECT = (dict, type(None))
 MANIFEST_KEYS = ("domains", "classes", "realised")
@@ -60,23 +62,36 @@ def collect(
         name: path of the table below a run's folder.
         schema: its columns; others are left out.
         read: reads one file.
-        problems: a sentence is added for every table that is not there or cannot be read.
+        problems: a sentence is added for all runs whose table is not there, and for those whose
+            cannot be read.
     """
     parts = [pl.DataFrame(schema=RUN_COLUMNS | schema)]
+    found: dict[str, list[str]] = {}
     for run in runs:
         path = folder / run["run"] / name
         if not path.is_file():
-            problems.append(f"{run['run']}/{name} is not there; {REMEDIES[name]}")
+            found.setdefault("is not there", []).append(run["run"])
             continue
         try:
             table = read(path, schema)
         except UNREADABLE as error:
-            reason = str(error).strip().split("\n")[0][:120]
-            problems.append(f"{run['run']}/{name} cannot be read ({reason}); {REMEDIES[name]}")
+            reason = str(error).strip().replace(str(path), path.name).split("\n")[0][:120]
+            found.setdefault(f"cannot be read ({reason})", []).append(run["run"])
             continue
         columns = [pl.lit(run[key], dtype=kind).alias(key) for key, kind in RUN_COLUMNS.items()]
         parts.append(table.select(*columns, *schema))
+    told = (_of_runs(name, names, what) for what, names in found.items())
+    problems += [f"{text}; {REMEDIES[name]}" for text in told]
     return pl.concat(parts)
+
+
+def _of_runs(name: str, runs: Sequence[str], what: str) -> str:
+    """What is wrong with a table, of all the runs of which the same is to be said."""
+    if len(runs) == 1:
+        return f"{runs[0]}/{name} {what}"
+    rest = len(runs) - MOST_NAMED
+    others = f" and {rest} other{'s' if rest > 1 else ''}" if rest > 0 else ""
+    return f"{name} {what} in {len(runs)} runs: {', '.join(runs[:MOST_NAMED])}{others}"
 
 
 def read_parquet(

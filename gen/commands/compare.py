@@ -33,11 +33,15 @@ def add_compare_command(commands: Verbs) -> None:
 def compare_runs(options: argparse.Namespace) -> None:
     from analysis.model_similarity import model_similarity
     from gen.commands.tables import Column, print_table
+    from gen.progress import progress
     from gen.sweep.study import find_run
 
     study = load(options)
     a, b = (_activations(study, find_run(study, name)) for name in (options.run, options.other))
-    found = model_similarity(a, b, _pairs(list(a.sites), list(b.sites)))
+    sites = _pairs(list(a.sites), list(b.sites))
+    total = a.samples["domain"].n_unique() * len(sites)
+    with progress(total, "similarity", "sites") as bar:
+        found = model_similarity(a, b, sites, bar=bar)
     if options.to is not None:
         found.write_csv(options.to)
     columns = [

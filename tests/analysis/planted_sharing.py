@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations, product
 
+import numpy as np
 import polars as pl
 from planted_tables import CLASSES, DOMAINS, SITES, checkpoints_of, planted_setting
+from scipy.stats import t
 
 from analysis.report.schemas import (
     DECODABILITY,
@@ -25,6 +27,9 @@ MEASURES = {"cka": 0.0, "s_id": -0.05, "s_id_nc": 0.05, "s_rot": 0.15}
 """what a measure is above CKA"""
 FEWEST = 5
 """classes below which nothing is estimated"""
+BANDS = ("chance", "chance_lo", "chance_hi", "ceiling", "floor")
+NUMBERS = ("value", "lo", "hi", *BANDS, "left_out")
+"""of a set of fewer there is none of these"""
 HALF = 0.08
 """of an interval over all classes; sets of fewer have wider ones"""
 
@@ -55,14 +60,13 @@ def similarity_of(run: PlannedRun, plan: StudyPlan, milestones: Sequence[int]) -
         .with_columns(
             lo=pl.col("value") - pl.col("half"),
             hi=pl.col("value") + pl.col("half"),
+            left_out=pl.when("final").then(pl.col("half") * pl.col("pattern") + pl.col("value")),
             chance_lo=pl.col("chance") - pl.col("half"),
             chance_hi=pl.col("chance") + pl.col("half"),
             ceiling=pl.when(pl.col("measure") == "s_id_nc").then(1.0).otherwise(pl.col("ceiling")),
         )
         .with_columns(
-            pl.when(pl.col("n") >= FEWEST).then(
-                pl.col("value", "lo", "hi", "chance", "chance_lo", "chance_hi", "ceiling", "floor")
-            ),
+            pl.when(pl.col("n") >= FEWEST).then(pl.col(*NUMBERS)),
             note=pl.when(pl.col("n") < FEWEST)
             .then(pl.lit(f"fewer than {FEWEST} classes"))
             .otherwise(pl.lit("")),
@@ -91,7 +95,24 @@ def _sets(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
         rows += [("seen", draw, len(CLASSES) - held_out), ("held_out", draw, held_out)]
     schema = {"classes": pl.String, "draw": pl.Int64, "n": pl.Int64}
     table = pl.DataFrame(rows, schema=schema, orient="row")
-    return table.with_columns(half=HALF * (len(CLASSES) / pl.col("n")).sqrt())
+    return table.with_columns(
+        half=HALF * (len(CLASSES) / pl.col("n")).sqrt(),
+        pattern=pl.Series([pattern(run.setting, n) for _, _, n in rows]),
+    )
+
+
+def pattern(setting: str, classes: int) -> list[float]:
+    """Delete-one values, around 0, whose interval goes from -1 to 1.
+
+    Half of their variance is of the classes, the same in all settings; half a setting's own.
+    """
+    of_classes, own = (
+        np.random.default_rng(seed).normal(size=classes)
+        for seed in (0, [ord(letter) for letter in setting])
+    )
+    values = of_classes + own - (of_classes + own).mean()
+    errors = np.sqrt((classes - 1) / classes * (values**2).sum())
+    return (values / (float(t.ppf(0.975, classes - 1)) * errors)).tolist()
 
 
 def factorization_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
@@ -171,10 +192,17 @@ def lens_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
 def published_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     """analysis/published.parquet of a run: 0.3 of pairs with a test domain, 0.5 of others."""
     rows = []
-    for depth, (a, b) in product(range(len(SITES)), combinations(DOMAINS, 2)):
+    places = [("cka", depth) for depth in range(len(SITES))] + [("sae_overlap", len(SITES) - 1)]
+    for (measure, depth), (a, b) in product(places, combinations(DOMAINS, 2)):
         value = 0.3 if {a, b} & set(run.test_domains) else 0.5
         for classes, draw, n in _sets(run, plan).select("classes", "draw", "n").iter_rows():
-            key = {"measure": "cka", "domain_a": a, "domain_b": b, "classes": classes, "draw": draw}
+            key = {
+                "measure": measure,
+                "domain_a": a,
+                "domain_b": b,
+                "classes": classes,
+                "draw": draw,
+            }
             ours = {"ours": value, "ours_lo": value - HALF, "ours_hi": value + HALF}
             rows.append(_placed(depth, key) | {"value": value, **ours, "n": n, "note": ""})
     return pl.DataFrame(rows, schema=PUBLISHED)

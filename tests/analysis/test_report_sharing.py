@@ -3,11 +3,13 @@
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import polars as pl
 import pytest
-from planted_sharing import HALF
+from planted_sharing import HALF, pattern
 from planted_tables import CLASSES, DOMAINS, FINAL_SAMPLES
 from planting import MILESTONES
+from scipy.stats import t
 
 from analysis.report import sharing_headline, sharing_tables
 from analysis.report.page import named_tables
@@ -16,6 +18,7 @@ from analysis.report.sharing import sharing_sections
 from analysis.report.sharing_families import lens_parts, transfer_parts
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_published import published_section
+from analysis.report.sharing_views import differences_view
 from analysis.report.study import load_results
 
 SEEN = 9
@@ -100,7 +103,7 @@ def test_what_cannot_be_estimated_is_null_and_says_why(pairs):
 
 def test_a_mean_of_which_a_pair_has_no_interval_has_none(pairs):
     first = pl.int_range(pl.len()) == 0
-    broken = pairs.with_columns(lo=pl.when(~first).then(pl.col("lo")))
+    broken = pairs.with_columns(left_out=pl.when(~first).then(pl.col("left_out")))
     row = sharing_tables.sharing(broken).row(0, named=True)
     whole = sharing_tables.sharing(pairs).row(0, named=True)
     assert row["lo"] is None
@@ -109,7 +112,7 @@ def test_a_mean_of_which_a_pair_has_no_interval_has_none(pairs):
 
 def test_a_mean_leaves_out_pairs_without_value_and_counts_them(pairs):
     first = pl.int_range(pl.len()) == 0
-    columns = ["value", "lo", "hi"]
+    columns = ["value", "lo", "hi", "left_out"]
     broken = pairs.with_columns(pl.when(~first).then(pl.col(columns)))
     row = sharing_tables.sharing(broken).row(0, named=True)
     whole = sharing_tables.sharing(pairs).row(0, named=True)
@@ -117,10 +120,36 @@ def test_a_mean_leaves_out_pairs_without_value_and_counts_them(pairs):
     assert row["hi"] is not None
 
 
+def without_each(numbers):
+    """Means of numbers, one per class, without each of them."""
+    return [(sum(numbers) - one) / (len(numbers) - 1) for one in numbers]
+
+
+def test_the_interval_of_a_mean_is_that_of_the_mean_and_not_the_mean_of_intervals(pairs):
+    """Two pairs whose classes err in opposite ways have a mean that does not err."""
+    keys = ["test_domain", "run", "draw", "site", "measure", "classes"]
+    two = pairs.filter(pairs="with_test_domain", classes="seen", measure="cka", site="layer4")
+    two = two.filter(pl.int_range(pl.len()).over(keys) < 2)
+    numbers = np.random.default_rng(0).normal(0.4, 0.1, SEEN)
+    left_out = {1: without_each(numbers), -1: without_each(0.8 - numbers)}
+    for signs, half in (((1, 1), student(numbers)), ((1, -1), 0)):
+        values = pl.Series([left_out[sign] for sign in signs], dtype=pl.List(pl.Float32))
+        table = sharing_tables.sharing(two[:2].with_columns(left_out=values))
+        assert table["n_pairs"].to_list() == [2]
+        assert table["hi"][0] - table["value"][0] == pytest.approx(half, abs=1e-6)
+        assert table["value"][0] - table["lo"][0] == pytest.approx(half, abs=1e-6)
+
+
+def student(numbers):
+    """Half of Student's interval of a mean."""
+    half = t.ppf(0.975, len(numbers) - 1) * np.std(numbers, ddof=1) / np.sqrt(len(numbers))
+    return float(half)
+
+
 # ---------------------------------------------------------------------------- differences
 
 
-def test_a_difference_is_that_of_the_same_pairs_and_its_interval_the_widest_possible(pairs):
+def test_a_difference_is_that_of_the_same_pairs_and_its_interval_that_of_paired_classes(pairs):
     rows = pairs.filter(pairs="with_test_domain", classes="seen", measure="cka", site="layer4")
     table = sharing_tables.differences(rows).filter(test_domain="quickdraw")
     found = {row["contrast"]: row for row in table.iter_rows(named=True)}
@@ -128,8 +157,13 @@ def test_a_difference_is_that_of_the_same_pairs_and_its_interval_the_widest_poss
     diverse = found["diversity → unseen domain"]
     assert diverse["value"] == pytest.approx(0.05)
     assert diverse["value_setting"] - diverse["value_baseline"] == pytest.approx(0.05)
-    assert diverse["hi"] - diverse["value"] == pytest.approx(2 * OF_SEEN)
-    assert (diverse["n"], diverse["n_pairs"]) == (SEEN, 5)
+    own, other = (np.array(pattern(diverse[key], SEEN)) for key in ("setting", "baseline"))
+    spread = own - other
+    error = np.sqrt((SEEN - 1) / SEEN * ((spread - spread.mean()) ** 2).sum())
+    half = t.ppf(0.975, SEEN - 1) * error * OF_SEEN
+    assert diverse["hi"] - diverse["value"] == pytest.approx(half, rel=1e-5)
+    assert half < 2 * OF_SEEN
+    assert (diverse["n"], diverse["n_pairs"], diverse["note"]) == (SEEN, 5, "")
     assert found["seeing part of the domain"]["value"] == pytest.approx(0)
 
 
@@ -142,6 +176,53 @@ def test_pairs_that_one_setting_lacks_are_left_out_of_both(pairs):
     )
     assert table["n_pairs"].to_list() == [4]
     assert table["value"].to_list() == pytest.approx([0.05])
+
+
+def planted_difference(pairs, left_out):
+    """Rows of two settings, 0.05 apart, whose values without each class differ so."""
+    rows = pairs.filter(pairs="with_test_domain", classes="seen", measure="cka", site="layer4")
+    rows = rows.filter(pl.col("setting").is_in(list(left_out)), test_domain="quickdraw")
+    column = pl.col("setting").replace_strict(left_out, return_dtype=pl.List(pl.Float64))
+    return sharing_tables.differences(rows.with_columns(left_out=column)).row(0, named=True)
+
+
+def test_a_difference_that_every_class_shows_is_found_where_single_intervals_overlap(pairs):
+    classes = np.random.default_rng(0).normal(0.4, 0.2, SEEN)
+    change = np.random.default_rng(1).normal(0.05, 0.02, SEEN)
+    left_out = {
+        "natural_only": without_each(classes),
+        "leave_out_domain": without_each(classes + change),
+    }
+    row = planted_difference(pairs, left_out)
+    assert row["lo"] > 0
+    assert row["hi"] - row["value"] == pytest.approx(student(change), rel=1e-5)
+    assert student(classes) + student(classes + change) > 3 * row["value"]
+    unpaired = left_out | {"leave_out_domain": without_each((classes + change)[::-1])}
+    assert planted_difference(pairs, unpaired)["lo"] < 0
+
+
+def test_equal_runs_do_not_differ(pairs):
+    twin = pairs.filter(setting="natural_only")
+    both = [twin, twin.with_columns(setting=pl.lit("leave_out_domain"))]
+    table = sharing_tables.differences(pl.concat(both))
+    assert table["value"].unique().to_list() == [0]
+    assert table.drop_nulls("lo").select("lo", "hi").unique().rows() == [(0, 0)]
+
+
+def test_settings_of_other_classes_have_a_difference_without_interval_that_says_so(pairs):
+    rows = pairs.filter(pairs="with_test_domain", classes="seen", measure="cka", site="layer4")
+    fewer = pl.col("setting") == "leave_out_domain"
+    changed = rows.with_columns(
+        n=pl.when(fewer).then(SEEN - 1).otherwise(pl.col("n")),
+        left_out=pl.when(fewer)
+        .then(pl.col("left_out").list.head(SEEN - 1))
+        .otherwise(pl.col("left_out")),
+    )
+    table = sharing_tables.differences(changed).filter(test_domain="quickdraw")
+    row = table.row(by_predicate=pl.col("contrast") == "diversity → unseen domain", named=True)
+    assert (row["lo"], row["hi"], row["note"]) == (None, None, sharing_tables.OTHER_CLASSES)
+    assert row["value"] == pytest.approx(0.05)
+    assert differences_view(table).rows[0][3] == f"+0.05 ({sharing_tables.OTHER_CLASSES})"
 
 
 # ---------------------------------------------------------------------------- ceilings, time
@@ -270,6 +351,14 @@ def test_published_measures_stand_beside_ours(rich):
         {"with_test_domain": 0.3, "others": 0.5}
     )
     assert table["ours"].to_list() == pytest.approx(table["value"].to_list())
+
+
+def test_published_features_are_shown_though_they_are_of_the_embedding_alone(rich):
+    table = published_section(rich).parts[-1]
+    features = table.frame.filter(measure="sae_overlap")
+    assert set(features["site"]) == {"embedding"}
+    shown = {row[table.view.columns.index("Measure")] for row in table.view.rows}
+    assert shown == {"CKA", "overlap of autoencoder features"}
 
 
 def test_maps_show_the_first_run_of_a_few_settings(rich):

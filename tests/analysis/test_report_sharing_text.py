@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from analysis.report import sharing_tables
+from analysis.report.sharing_floor import with_floors
 from analysis.report.sharing_text import (
     difference_sentence,
     headline_sentence,
@@ -36,10 +37,15 @@ ROW = {
     "chance_hi": 0.06,
     "ceiling": 0.85,
     "floor": 0.1,
+    "floor_pairs": 5,
+    "value_floor": 0.31,
+    "lo_floor": 0.22,
+    "hi_floor": 0.4,
     "n": 60,
     "n_pairs": 5,
     "note": "",
 }
+WIDE = {"lo": 0.01, "lo_floor": 0.01}
 START = "At layer3 the CKA of pairs with quickdraw (means of 5 pairs, 60 seen classes): "
 
 
@@ -97,7 +103,7 @@ def test_what_cannot_be_estimated_is_said_with_its_reason():
 
 
 def test_settings_of_which_the_same_is_said_stand_together():
-    text = said({}, {"setting": "leave_out_domain", "ceiling": 0.8}, {"setting": "x", "lo": 0.01})
+    text = said({}, {"setting": "leave_out_domain", "ceiling": 0.8}, {"setting": "x", **WIDE})
     assert text == (
         "natural only (0.31, 95 % 0.22 to 0.40) and leave out domain (0.31, 95 % 0.22 to 0.40) lie "
         "above chance (−0.05 to 0.06), below the ceiling (0.80 to 0.85) and above the untrained "
@@ -107,7 +113,8 @@ def test_settings_of_which_the_same_is_said_stand_together():
 
 
 def test_several_draws_and_seeds_are_counted_and_not_merged():
-    text = said({}, {"seed": 1, "value": 0.1, "lo": 0.0, "hi": 0.2}, {"seed": 2, "value": None})
+    low = {"value": 0.1, "lo": 0.0, "hi": 0.2, "lo_floor": 0.0, "hi_floor": 0.2}
+    text = said({}, {"seed": 1, **low}, {"seed": 2, "value": None})
     assert text == (
         "natural only (0.21 in the mean of 2 draws and seeds, 0.10 to 0.31): above chance in 1 of "
         "2, below the ceiling in 2 of 2, above the untrained network in 1 of 2, not estimable in 1 "
@@ -128,7 +135,12 @@ def test_numbers_have_a_minus_and_no_negative_zero():
 
 
 def differing(*ends):
-    table = pl.DataFrame([{"value": (lo + hi) / 2, "lo": lo, "hi": hi} for lo, hi in ends])
+    rows = [{"value": (lo + hi) / 2, "lo": lo, "hi": hi, "note": ""} for lo, hi in ends]
+    return difference_of(rows)
+
+
+def difference_of(rows):
+    table = pl.DataFrame(rows, schema_overrides={"lo": pl.Float64, "hi": pl.Float64})
     text = difference_sentence(table, "leave out domain", "natural only")
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -143,6 +155,15 @@ def test_settings_are_told_apart_only_where_the_interval_of_their_difference_exc
         "Leave out domain and natural only cannot be told apart (+0.05, 95 % −0.10 to +0.20)."
     )
     assert "cannot be told apart" in differing((0.0, 0.4))
+
+
+def test_a_difference_without_an_interval_says_why():
+    without = {"value": 0.2, "lo": None, "hi": None, "note": "no interval: other classes"}
+    assert difference_of([without]) == (
+        "Leave out domain and natural only lie +0.20 apart (no interval: other classes)."
+    )
+    text = difference_of([without, {"value": 0.3, "lo": 0.1, "hi": 0.5, "note": ""}])
+    assert "above it in 1, without an interval in 1 (differences" in text
 
 
 def test_several_differences_are_counted():
@@ -161,9 +182,9 @@ def paragraphs(results, change=None):
         table = table.with_columns(**change)
     results.analyses["similarity"] = table
     pairs = sharing_tables.sharing_pairs(results).filter(classes="seen", measure="s_id_nc")
-    means = sharing_tables.sharing(pairs).filter("primary")
+    means = with_floors(sharing_tables.sharing(pairs), pairs).filter("primary")
     changes = sharing_tables.differences(pairs.filter(pairs="with_test_domain")).filter("primary")
-    return sharing_paragraphs(results, means, changes)
+    return sharing_paragraphs(results, means, means.clear(), changes)
 
 
 def test_planted_equal_settings_cannot_be_told_apart_and_unequal_ones_can(planted_source):
@@ -211,12 +232,14 @@ EFFECT = {
     "delta_r2": 0.12,
     "delta_chance": 0.03,
     "p": 0.004,
+    "units": "setting",
+    "n": 6,
     "n_runs": 30,
     "note": "",
 }
 
 
-def test_a_relation_is_said_only_where_the_permutation_test_finds_one():
+def test_a_relation_is_said_only_where_the_test_finds_one():
     sure = headline_sentence(EFFECT)
     assert "held-out accuracy is higher with a higher noise-corrected same-basis" in sure
     assert "held-out accuracy is lower" in headline_sentence(EFFECT | {"beta": -0.4})
@@ -230,6 +253,9 @@ def test_a_refused_regression_says_why():
     assert text.endswith("goes with accuracy: 6 runs; a regression needs 8.")
 
 
-def test_a_slope_without_a_test_is_said_to_be_untested():
-    text = headline_sentence(EFFECT | {"p": None, "delta_chance": None, "note": "all alike"})
-    assert text.endswith("over settings; not tested (all alike).")
+def test_what_counts_as_evidence_is_named():
+    assert headline_sentence(EFFECT).startswith("Among settings with the same accuracy")
+    assert "over 6 settings; 30 runs" in headline_sentence(EFFECT)
+    of_seeds = headline_sentence(EFFECT | {"units": "seed"})
+    assert of_seeds.startswith("Among seeds of one setting with the same accuracy")
+    assert "over 6 seeds; 30 runs" in of_seeds

@@ -225,8 +225,10 @@ def test_a_truncated_table_is_named_and_the_rest_stands(rich_study, piece):
 def test_probes_are_expected_where_the_study_asks_for_them_only(planted_study):
     assert load(planted_study).problems == ()
     asked = load_results(replace(planted_study.plan, probes=True), planted_study.folder)
-    assert len(asked.problems) == len(planted_study.plan.runs)
-    assert all("analysis/probes.parquet is not there" in problem for problem in asked.problems)
+    count = len(planted_study.plan.runs)
+    (problem,) = asked.problems
+    assert problem.startswith(f"analysis/probes.parquet is not there in {count} runs: ")
+    assert f" and {count - 6} others; `clipgen analyze STUDY --run …`" in problem
 
 
 # ---------------------------------------------------------------------------- all there is

@@ -105,6 +105,26 @@ def test_the_p_value_of_two_images_of_one_domain_is_that_of_the_hypergeometric_l
     assert found.p_J[0] == pytest.approx(19 / 79, abs=0.07)
 
 
+@pytest.mark.parametrize(("many", "images"), [(75, (2, 6)), (345, (15, 40))])
+def test_few_images_of_many_classes_have_no_impossible_p(many, images):
+    rng = np.random.default_rng(5)
+    cell = np.repeat(np.arange(D * many), rng.integers(4, 11, size=D * many))
+    fires = np.zeros((len(cell), 2000), dtype=np.float32)
+    for column in fires.T:
+        column[rng.choice(len(cell), rng.integers(images[0], images[1] + 1), replace=False)] = 1
+    found = selectivity(csr_array(fires), cell % many, cell // many, many, rng)
+    assert (found.p_J <= 0.001).mean() <= 0.004
+    assert (found.p_J <= 0.01).mean() <= 0.03
+
+
+def test_the_p_value_of_a_feature_of_one_class_is_small_though_no_shuffle_is_like_it():
+    fires = np.zeros((N, 1), dtype=np.float32)
+    fires[np.arange(0, N, 5)] = (places().class_N == 2)[::5, None]  # 16 images
+    table = rows(csr_array(fires))
+    assert table["p_class"].item() < 1e-4
+    assert table["p_domain"].item() > 0.5
+
+
 def test_labels_are_shuffled_within_the_other_label():
     rng = np.random.default_rng(0)
     domain, kind = rng.integers(D, size=500), rng.integers(C, size=500)

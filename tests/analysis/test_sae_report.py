@@ -18,6 +18,7 @@ from analysis.feature_images import SAE_IMAGES, notable_features
 from analysis.report import sae_tables
 from analysis.report.sae_section import first_autoencoders, sae_parts
 from analysis.report.section import Chart, Table
+from analysis.report.summary import setting_label
 from analysis.sae_features import BOTH, DOMAIN, OTHER, SHARED
 from gen.datasets.decoding import decode
 from gen.evaluation.metrics import wilson
@@ -25,6 +26,10 @@ from gen.runs import Target
 
 SCHEMAS = (FEATURES, SHARING, SAE_IMAGES)
 SETTINGS = ("cg_low_diversity", "cg_high_diversity")
+SIX = (
+    *("natural_only", "leave_out_domain", "cg_low_diversity", "cg_low_diversity-held_out_0.05"),
+    *("cg_high_diversity-held_out_0.05", "cg_high_diversity"),
+)
 TEST_DOMAIN = DOMAINS[-1]
 
 
@@ -36,12 +41,12 @@ class Run:
     mixtures: dict = field(default_factory=lambda: {Target(TEST_DOMAIN, 0): "mixture"})
 
 
-def planted(settings=SETTINGS):
+def planted(settings=SETTINGS, grid=SETTINGS):
     """What a report reads of a study: its plan, and the tables of all runs."""
     runs = tuple(Run(f"run-{setting}", setting) for setting in settings)
     plan = SimpleNamespace(
         test_domains=(TEST_DOMAIN,),
-        settings=SETTINGS,
+        settings=grid,
         runs=runs,
         domains=DOMAINS,
         draws=((CLASSES[0], CLASSES[1]),),
@@ -101,6 +106,43 @@ def test_pairs_with_the_test_domain_are_averaged_and_its_r2_stands_apart(results
     assert row["r2_others"] == pytest.approx(np.mean(others))
 
 
+def test_different_classes_of_one_domain_are_a_floor_of_their_own(results):
+    sharing = sae_tables.sharing_by_target(results)
+    place = {"run": "run-cg_high_diversity", "site": SITES[-1], "sae_seed": 0}
+    place |= {"measure": "jaccard", "classes": "seen"}
+    row = sae_tables.sharing_with_test(sharing).filter(**place).row(0, named=True)
+    a, b = pl.col("domain_a"), pl.col("domain_b")
+    own = dict(sharing.filter(a == b, **place).select("domain_a", "floor").iter_rows())
+    others = np.mean([own[name] for name in DOMAINS if name != TEST_DOMAIN])
+    assert row["floor_within"] == pytest.approx((own[TEST_DOMAIN] + others) / 2)
+    # features of a domain fire for all of its classes: planted, and shared by no two domains
+    assert row["floor_within"] > row["floor"] + 0.01
+
+
+def test_a_mean_over_pairs_says_what_is_not_estimable_in_which(results):
+    sharing = sae_tables.sharing_by_target(results).filter(classes="seen", measure="jaccard")
+    is_first, is_second = (
+        (pl.col("domain_a") == name) & (pl.col("domain_b") == TEST_DOMAIN) for name in DOMAINS[:2]
+    )
+    reason = pl.when(is_first).then(pl.lit("no class")).when(is_second).then(pl.lit("no spread"))
+    broken = sharing.with_columns(
+        pl.when(~is_first).then(pl.col("value", "chance", "ceiling", "floor")),
+        pl.when(~is_first & ~is_second).then(pl.col("lo", "hi")),
+        note=reason.otherwise("note"),
+    )
+    means, whole = sae_tables.sharing_with_test(broken), sae_tables.sharing_with_test(sharing)
+    assert set(means["note"]) == {"no class; no spread"}
+    assert set(means["n_pairs"]) == {len(DOMAINS) - 2}
+    assert set(means["not_estimable"]) == {1}
+    assert means["lo"].null_count() == means["hi"].null_count() == means.height
+    assert means["value"].null_count() == means["floor_within"].null_count() == 0
+    assert (set(whole["note"]), set(whole["not_estimable"])) == ({""}, {0})
+    view = sae_tables.sharing_view(means)
+    assert {row[view.columns.index("Pairs of domains")] for row in view.rows} == {
+        str(len(DOMAINS) - 2)
+    }
+
+
 def test_diverse_settings_share_more_features(results):
     means = sae_tables.sharing_with_test(sae_tables.sharing_by_target(results))
     low, high = (
@@ -151,6 +193,21 @@ def test_every_chart_has_its_table_and_features_are_shown_by_their_images(result
     view = tables["sae_sharing_test"].view
     assert all(len(row) == len(view.columns) for row in view.rows)
     assert all(chart.figure is not None for chart in charts)
+
+
+def test_of_six_settings_those_that_are_told_of_are_drawn_and_all_are_in_the_table():
+    parts = sae_parts(planted(SIX, SIX))
+    charts = {part.name: part for part in parts if isinstance(part, Chart)}
+    tables = {part.name: part.frame for part in parts if isinstance(part, Table)}
+    assert set(tables["sae_features"]["setting"]) == set(SIX)
+    told = [setting_label(name) for name in ("natural_only", "leave_out_domain", SIX[-1])]
+    for name in ("features", "sharing"):
+        chart = charts[f"sae-{name}-{TEST_DOMAIN}"]
+        assert f"3 of 6 settings are drawn ({'; '.join(told)})" in chart.note
+        sides = [axes.get_ylabel().split("\nentropy")[0] for axes in chart.figure.axes]
+        drawn = [" ".join(side.split()) for side in sides if side]
+        assert [side for side in drawn if side in told] == told
+    assert told[-1] in charts[f"sae-images-{TEST_DOMAIN}"].label
 
 
 def test_the_images_of_a_run_are_those_that_its_report_draws(monkeypatch):

@@ -26,6 +26,7 @@ from analysis.sae_sharing import (
     chance,
     histogram_profiles,
     matched_cosine,
+    random_features,
     sharing_rows,
     stability_rows,
     top_sets,
@@ -216,6 +217,34 @@ def test_features_in_another_order_are_matched():
     assert all(0.2 < row["chance"] < 0.9 for row in found)
     (single,) = stability_rows({0: features}, rng)
     assert (single["value"], single["note"]) == (None, "no other seed to match with")
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_decoders_that_share_only_the_directions_in_which_they_spread_lie_within_chance():
+    rng, spread = np.random.default_rng(1), np.geomspace(1, 0.01, UNITS)
+    decoders = {seed: unit(rng.normal(size=(200, UNITS)) * spread) for seed in range(4)}
+    found = pl.DataFrame(list(stability_rows(decoders, rng)))
+    assert (found["value"] - found["chance"]).abs().max() < 0.02
+    isotropic = [unit(x) for x in rng.normal(size=(2, 200, UNITS))]
+    assert found["value"].min() > matched_cosine(*isotropic) + 0.2
+    same = pl.DataFrame(list(stability_rows({0: decoders[0], 1: decoders[0][::-1]}, rng)))
+    assert (same["value"] > same["chance"] + 0.1).all()
+
+
+@pytest.mark.parametrize("count", [1, 10, 300])
+def test_random_features_have_the_second_moment_of_features(count):
+    rng = np.random.default_rng(2)
+    decoder = unit(rng.normal(size=(count, UNITS)) * np.geomspace(1, 0.05, UNITS))
+    drawn = random_features(decoder, rng)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1)
+    if count > UNITS:
+        both = [x.T @ x / count for x in (drawn, decoder)]
+        np.testing.assert_allclose(*both, atol=0.03)
+    outside = drawn - drawn @ np.linalg.pinv(decoder) @ decoder  # of the features' span
+    np.testing.assert_allclose(outside, 0, atol=1e-9)
 
 
 # ---------------------------------------------------------------------------- the whole way

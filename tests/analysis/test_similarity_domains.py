@@ -18,6 +18,7 @@ from planted_networks import (
     untrained_cells,
     with_shuffled_labels,
 )
+from two_domains import cka_of_kernels, hsic_of_song, measured
 
 from analysis.class_sets import ClassSet, class_sets
 from analysis.domain_similarity import (
@@ -26,7 +27,7 @@ from analysis.domain_similarity import (
     SIMILARITY,
     domain_similarity,
 )
-from analysis.similarity import cka, cka_minus_pcs, s_id, s_rot
+from analysis.similarity import Similarity
 from gen.schema import SiteLevel
 
 EVERY = ClassSet("all", None, tuple(range(60)))
@@ -159,21 +160,93 @@ def test_every_measure_of_every_pair_has_a_row_at_every_site(table):
     )
 
 
-def test_rows_are_the_measures_of_both_domains_class_means(cells, table):
-    means = cells.means("layer2")
-    for name, measure in (("cka", cka), ("s_id", s_id), ("s_rot", s_rot)):
-        found, row = measure(means[0], means[1]), of(table, name, "layer2", "real", "clipart")
-        assert row["value"] == pytest.approx(float(found.value))
-        assert (row["lo"], row["hi"]) == pytest.approx([float(end) for end in found.interval()])
-        halves = [
-            float(measure(first[d], second[d]).value)
-            for first, second in cells.halves("layer2")
-            for d in (0, 1)
-        ]
-        assert row["ceiling"] == pytest.approx(np.mean(halves))
-    two = cells.of_domains(["real", "clipart"])
-    row = domain_similarity(two, [EVERY], measures=["cka_minus_pcs"]).row(2, named=True)
-    assert row["value"] == pytest.approx(float(cka_minus_pcs(means[0], means[1]).value))
+def cosine(x, y):
+    return (x * y).sum() / np.linalg.norm(x) / np.linalg.norm(y)
+
+
+WRITTEN_DOWN = {
+    "cka": lambda x, y: cka_of_kernels(x @ x.T, y @ y.T),
+    "s_id": cosine,
+    "s_rot": lambda x, y: np.linalg.norm(x.T @ y, "nuc") / np.linalg.norm(x) / np.linalg.norm(y),
+}
+"""of centred class means"""
+
+
+@pytest.mark.parametrize("name", WRITTEN_DOWN)
+def test_rows_are_the_measures_of_both_domains_class_means_beside_those_of_halves(
+    cells, table, name
+):
+    def value(x, y):
+        return WRITTEN_DOWN[name](x - x.mean(axis=0), y - y.mean(axis=0))
+
+    means, row = cells.means("layer2"), of(table, name, "layer2", "real", "clipart")
+    assert row["value"] == pytest.approx(value(means[0], means[1]))
+    found = measured(name, means[0], means[1])
+    assert (row["lo"], row["hi"]) == pytest.approx([float(end) for end in found.interval()])
+    pairings = cells.halves("layer2")
+    halves = [value(first[d], second[d]) for first, second in pairings for d in (0, 1)]
+    assert row["ceiling"] == pytest.approx(np.mean(halves))
+
+
+def test_the_gap_of_both_bases_has_no_ceiling(table):
+    without = table.filter(pl.col("ceiling").is_null())["measure"].unique()
+    assert set(without) == {"rot_minus_id", DIMENSIONS}
+
+
+@pytest.mark.parametrize("name", ["cka", "s_id"])
+def test_corrected_rows_divide_by_what_halves_have_in_common(cells, table, name):
+    product = {
+        "cka": lambda x, y: hsic_of_song(x @ x.T, y @ y.T),
+        "s_id": lambda x, y: (x * y).sum(),
+    }
+
+    def value(x, y):
+        return product[name](x - x.mean(axis=0), y - y.mean(axis=0))
+
+    means, pairings = cells.means("layer2"), cells.halves("layer2")
+    own = [np.mean([value(first[d], second[d]) for first, second in pairings]) for d in (0, 1)]
+    row = of(table, f"{name}_nc", "layer2", "real", "clipart")
+    assert row["value"] == pytest.approx(value(means[0], means[1]) / np.sqrt(own[0] * own[1]))
+    assert row["ceiling"] == 1
+
+
+def test_trimmed_rows_are_of_class_means_without_the_directions_of_all_domains(cells, table):
+    means = cells.means("layer2") - cells.means("layer2").mean(axis=1, keepdims=True)
+    scaled = means / np.linalg.norm(means, axis=(1, 2), keepdims=True)
+    directions = np.linalg.svd(scaled.reshape(-1, means.shape[2]))[2][:3]
+    left = means - means @ directions.T @ directions
+    row = of(table, "cka_minus_pcs", "layer2", "real", "clipart")
+    expected = cka_of_kernels(left[0] @ left[0].T, left[1] @ left[1].T)
+    assert row["value"] == pytest.approx(expected)
+    halves = [
+        [half[d] - half[d] @ directions.T @ directions for half in pairing]
+        for pairing in cells.halves("layer2")
+        for d in (0, 1)
+    ]
+    centred = [[half - half.mean(axis=0) for half in pair] for pair in halves]
+    ceilings = [cka_of_kernels(a @ a.T, b @ b.T) for a, b in centred]
+    assert row["ceiling"] == pytest.approx(np.mean(ceilings))
+
+
+def test_values_without_single_classes_are_those_of_all_other_classes(cells, table):
+    assert table.filter(measure=DIMENSIONS)["left_out"].null_count() == len(SITES) * len(DOMAINS)
+    assert table.filter(pl.col("measure") != DIMENSIONS)["left_out"].list.len().unique()[0] == 60
+    others = domain_similarity(cells, [ClassSet("all", None, (*range(7), *range(8, 60)))])
+    for name in ("cka", "cka_nc", "s_id", "s_id_nc"):
+        key = name, "layer2", "real", "clipart"
+        left_out = of(table, *key)["left_out"]
+        assert left_out[7] == pytest.approx(of(others, *key)["value"], abs=1e-6)
+        without = Similarity(np.array(of(table, *key)["value"]), np.array(left_out))
+        assert [of(table, *key)[end] for end in ("lo", "hi")] == pytest.approx(
+            [float(end) for end in without.interval()], abs=1e-5
+        )
+
+
+def test_without_a_seed_only_chance_is_missing(cells, table):
+    chance = ["chance", "chance_lo", "chance_hi"]
+    values = domain_similarity(cells, [EVERY], None)
+    assert values.drop(chance).equals(table.drop(chance))
+    assert values.select(chance).null_count().row(0) == (values.height,) * 3
 
 
 def test_class_sets_are_measured_as_if_there_were_no_others(cells, table):
@@ -210,8 +283,12 @@ def test_a_dead_site_has_rows_that_say_so(cells):
     found = domain_similarity(cells_of({"stem": folds}), [EVERY])
     dead = found.filter((pl.col("domain_a") == "clipart") | (pl.col("domain_b") == "clipart"))
     assert dead["value"].null_count() == dead["chance"].null_count() == dead.height
-    reasons = set(dead.filter(~pl.col("measure").str.contains("_nc"))["note"])
-    assert reasons == {"all class means of clipart are equal"}
+    reasons = dict(
+        dead.filter(~pl.col("measure").str.contains("_nc"))["measure", "note"].iter_rows()
+    )
+    trimmed = reasons.pop("cka_minus_pcs")
+    assert trimmed == "the class means of clipart have no more directions than are removed"
+    assert set(reasons.values()) == {"all class means of clipart are equal"}
     alive = found.filter(pl.col("domain_a") != "clipart", pl.col("domain_b") != "clipart")
     assert alive["value"].null_count() == 0
 
@@ -241,6 +318,17 @@ def test_the_floor_is_the_value_in_the_untrained_network(cells, table):
     partly = untrained.filter(pl.col("site") != "stem")
     missing = domain_similarity(cells, sets, measures=few, floor=partly)
     assert missing.filter(site="stem")["floor"].null_count() == missing.filter(site="stem").height
+
+
+def test_a_floor_that_cannot_be_estimated_says_why(cells):
+    sets = [ClassSet("all", None, tuple(range(24)))]
+    untrained = domain_similarity(cells, sets, measures=["s_id_nc"]).with_columns(
+        value=pl.lit(None, dtype=pl.Float64), note=pl.lit("not estimable: no signal")
+    )
+    found = domain_similarity(cells, sets, measures=["s_id_nc"], floor=untrained)
+    assert found.drop_nulls("value")["note"].unique().to_list() == [
+        "untrained network: not estimable: no signal"
+    ]
 
 
 def test_equal_seeds_give_equal_tables_and_the_seed_moves_chance_only(cells, table):

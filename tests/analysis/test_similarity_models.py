@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import ortho_group
+from tqdm import tqdm
+from two_domains import cka_of_kernels
 
-from analysis.hsic import hsic
+from analysis.class_shuffles import ROTATIONS
 from analysis.model_similarity import MODEL_SIMILARITY, _knn, _nearest, _overlap, model_similarity
 from analysis.neighbours import MOST_NEIGHBOURS
 from analysis.probes import Activations
@@ -66,8 +70,31 @@ def test_the_values_are_those_of_whole_kernels_and_the_rows_those_of_the_contrac
     part = slice(0, CLASSES * PER_CLASS)
     k, m = (v[part].astype(np.float32).astype(float) for v in (x, y))
     k, m = k @ k.T, m @ m.T
-    expected = hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+    expected = cka_of_kernels(k, m)
     assert compared(x, y)["cka"]["value"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_rotated_similarity_is_that_of_all_units_where_there_are_more_than_images():
+    few = np.arange(0, CLASSES * PER_CLASS, 5)
+    x, y = activations(0, 90)[few], activations(1, 70)[few]
+    sides = [Activations(samples()[few], {"s": values.astype(np.float32)}) for values in (x, y)]
+    row = model_similarity(*sides, [("s", "s")]).row(1, named=True)
+    a, b = (v.astype(np.float32).astype(float) for v in (x, y))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    scale = np.linalg.norm(a) * np.linalg.norm(b)
+    assert row["value"] == pytest.approx(np.linalg.norm(a.T @ b, "nuc") / scale)
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(len(few)) for _ in range(ROTATIONS)]
+    chance = [np.linalg.norm(a.T @ b[order], "nuc") / scale for order in orders]
+    found = [row["chance"], row["chance_lo"], row["chance_hi"]]
+    assert found == pytest.approx([np.mean(chance), min(chance), max(chance)])
+
+
+def test_a_bar_ends_with_the_last_domain_and_pair_of_sites():
+    both = Activations(samples(), {"s": activations(0), "t": activations(1)})
+    with tqdm(total=4, file=StringIO()) as bar:
+        model_similarity(both, both, [("s", "s"), ("s", "t")], bar=bar)
+        assert bar.n == 4
 
 
 @pytest.mark.parametrize("measure", ["cka", "knn", "s_rot"])

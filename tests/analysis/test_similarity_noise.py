@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from two_domains import each
 
 from analysis.class_shuffles import (
     ROTATIONS,
@@ -14,31 +15,23 @@ from analysis.class_shuffles import (
     shuffled_kernels,
     shuffled_rotations,
 )
-from analysis.neighbours import mutual_knn
 from analysis.similarity import (
     LINEAR,
-    SAME_BASIS,
     Similarity,
     centred,
-    cka,
-    cka_rbf,
     coordinates,
-    corrected,
     gram,
     log_participation_ratio,
-    s_id,
-    s_rot,
 )
 
 FOLDS = 4
-PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
 
 
 def planted(seed, shared, draws, classes, units=64, images=10, noise=3.0, falling=False):
     """Class means of two domains, `shared` of whose variance is common, from few images.
 
     Returns:
-        Means over all images of both domains [draws, C, U], and over halves [P, 2, draws, C, U].
+        Of both domains, means over the images of folds [F, draws, C, U].
     """
     rng = np.random.default_rng(seed)
     spectrum = 1 / np.arange(1, units + 1) if falling else np.ones(units)
@@ -48,41 +41,37 @@ def planted(seed, shared, draws, classes, units=64, images=10, noise=3.0, fallin
     for own in (own_a, own_b):
         true = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
         error = np.sqrt(noise**2 / (images / FOLDS))
-        folds = true + error * rng.normal(size=(FOLDS, *true.shape))
-        halves = [[folds[list(half)].mean(axis=0) for half in pair] for pair in PAIRINGS]
-        sides.append((folds.mean(axis=0), np.array(halves)))
+        sides.append(true + error * rng.normal(size=(FOLDS, *true.shape)))
     return sides
 
 
 @pytest.mark.parametrize(("shared", "expected"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.0)])
 def test_corrected_cka_finds_what_ten_noisy_images_hide(shared, expected):
-    (x, x_halves), (y, y_halves) = planted(0, shared, draws=20, classes=100)
-    raw, found = cka(x, y).value, corrected(LINEAR, x, y, x_halves, y_halves).value
+    x, y = planted(0, shared, draws=20, classes=100)
+    raw, found = each("cka", x, y).value, each("cka_nc", x, y).value
     assert raw.mean() == pytest.approx(0.28 * expected, abs=0.05)
     assert found.mean() == pytest.approx(expected, abs=0.06)
 
 
 @pytest.mark.parametrize("shared", [1.0, 0.5, 0.0])
 def test_corrected_s_id_finds_what_ten_noisy_images_hide(shared):
-    (x, x_halves), (y, y_halves) = planted(0, shared, draws=20, classes=100)
-    raw, found = s_id(x, y).value, corrected(SAME_BASIS, x, y, x_halves, y_halves).value
+    x, y = planted(0, shared, draws=20, classes=100)
+    raw, found = each("s_id", x, y).value, each("s_id_nc", x, y).value
     assert raw.mean() == pytest.approx(shared / 1.9, abs=0.03)
     assert found.mean() == pytest.approx(shared, abs=0.03)
 
 
 def test_without_noise_there_is_nothing_to_correct():
-    (x, x_halves), (y, y_halves) = planted(0, 0.5, draws=1, classes=30, noise=0.0)
-    for product, plain in ((LINEAR, cka(x, y)), (SAME_BASIS, s_id(x, y))):
-        found = corrected(product, x, y, x_halves, y_halves)
+    x, y = planted(0, 0.5, draws=1, classes=30, noise=0.0)
+    for measure in ("cka", "s_id"):
+        plain, found = each(measure, x, y), each(f"{measure}_nc", x, y)
         assert found.value == pytest.approx(plain.value)
         assert found.left_out == pytest.approx(plain.left_out)
 
 
-@pytest.mark.parametrize("product", [LINEAR, SAME_BASIS])
-def test_class_means_of_noise_alone_are_not_estimable(product):
-    sides = [planted(seed, 0, draws=100, classes=20, noise=100.0)[0] for seed in (0, 1)]
-    (x, x_halves), (y, y_halves) = sides
-    found = corrected(product, x, y, x_halves, y_halves)
+@pytest.mark.parametrize("measure", ["cka_nc", "s_id_nc"])
+def test_class_means_of_noise_alone_are_not_estimable(measure):
+    found = each(measure, *planted(0, 0, draws=100, classes=20, noise=100.0))
     assert np.isnan(found.value).mean() > 0.95
     assert np.isnan(found.left_out[np.isnan(found.value)]).all()
 
@@ -100,28 +89,21 @@ def covered(found: Similarity, truth: float | np.ndarray) -> float:
 )
 def test_intervals_hold_the_truth_nineteen_times_of_twenty(classes, shared, falling):
     planting = {"draws": 100, "classes": classes, "units": 40, "noise": 1.0, "falling": falling}
-    (x, x_halves), (y, y_halves) = planted(3, shared, **planting)
-    halves = x_halves, y_halves
-    assert covered(corrected(LINEAR, x, y, *halves), shared**2) > 0.90
-    assert covered(corrected(SAME_BASIS, x, y, *halves), shared) > 0.90
+    x, y = planted(3, shared, **planting)
+    assert covered(each("cka_nc", x, y), shared**2) > 0.90
+    assert covered(each("s_id_nc", x, y), shared) > 0.90
 
 
 @pytest.mark.parametrize("classes", [15, 75])
 def test_intervals_of_biased_measures_hold_their_mean_over_draws_of_classes(classes):
     planting = {"draws": 100, "classes": classes, "units": 40, "noise": 1.0, "falling": True}
-    (x, _), (y, _) = planted(4, 0.5, **planting)
-    for found in (s_rot(x, y), s_rot(x, y) - s_id(x, y), log_participation_ratio(x)):
+    x, y = planted(4, 0.5, **planting)
+    of_pairs = each("s_rot", x, y), each("rot_minus_id", x, y)
+    for found in (*of_pairs, log_participation_ratio(x.mean(axis=0))):
         assert covered(found, found.value.mean()) > 0.85
 
 
-MEASURED = {
-    "cka": (cka, 0.945),
-    "cka_rbf": (cka_rbf, 0.945),
-    "s_id": (s_id, 0.94),
-    "rot_minus_id": (lambda x, y: s_rot(x, y) - s_id(x, y), 0.93),
-    "knn": (mutual_knn, 0.99),
-    "participation_ratio": (lambda x, _y: log_participation_ratio(x), 0.90),
-}
+MEASURED = {"cka": 0.945, "cka_rbf": 0.945, "s_id": 0.94, "rot_minus_id": 0.93, "knn": 0.99}
 """what docs/similarity.md says of intervals, of the mean over plantings"""
 
 
@@ -131,15 +113,14 @@ MEASURED = {
 @pytest.mark.parametrize("shared", [0.0, 0.5, 0.9])
 def test_intervals_hold_what_the_documentation_says(classes, shared, falling):
     planting = {"draws": 500, "classes": classes, "units": 40, "noise": 1.0, "falling": falling}
-    (x, x_halves), (y, y_halves) = planted(11, shared, **planting)
-    halves = x_halves, y_halves
-    assert covered(corrected(LINEAR, x, y, *halves), shared**2) > 0.945
-    assert 0.94 < covered(corrected(SAME_BASIS, x, y, *halves), shared) < 0.975
-    for measure, least in MEASURED.values():
-        found = measure(x, y)
+    x, y = planted(11, shared, **planting)
+    assert covered(each("cka_nc", x, y), shared**2) > 0.945
+    assert 0.94 < covered(each("s_id_nc", x, y), shared) < 0.975
+    for measure, least in (MEASURED | {"s_rot": 0.95 if classes == 75 else 0.895}).items():
+        found = each(measure, x, y)
         assert covered(found, found.value.mean()) > least
-    rotated = s_rot(x, y)
-    assert covered(rotated, rotated.value.mean()) > (0.95 if classes == 75 else 0.895)
+    directions = log_participation_ratio(x.mean(axis=0))
+    assert covered(directions, directions.value.mean()) > 0.90
 
 
 # --- chance
@@ -183,6 +164,11 @@ def test_the_band_of_chance_holds_one_more_value_nineteen_times_of_twenty(shuffl
     values, more = np.split(np.random.default_rng(0).normal(size=(shuffles + 1, 4000)), [shuffles])
     below, above = band(values)
     assert ((below <= more[0]) & (more[0] <= above)).mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_the_band_of_rotations_is_their_range():
+    chance = np.random.default_rng(0).normal(size=(ROTATIONS, 5))
+    assert band(chance) == pytest.approx(np.stack([chance.min(axis=0), chance.max(axis=0)]))
 
 
 def test_shuffled_kernels_agree_with_none_in_the_mean():
