@@ -59,7 +59,8 @@ def row_products(k: np.ndarray, m: np.ndarray) -> np.ndarray:
 class HsicSums:
     """All that HSIC₁ of two linear kernels needs to know of some rows x [P] and y [Q].
 
-    With a = ‖x‖² and b = ‖y‖². A part of the rows can be taken away.
+    With a = ‖x‖² and b = ‖y‖². Rows may come in batches, whose sums are added, and a part of them
+    can be taken away.
     Rows should be centred roughly: large sums would cancel to small differences.
 
     Attributes:
@@ -91,6 +92,9 @@ class HsicSums:
             len(x), x.T @ y, x.sum(axis=0), y.sum(axis=0), b @ x, a @ y,
             float(a.sum()), float(b.sum()), float(a @ b),
         )  # fmt: skip
+
+    def __add__(self, more: HsicSums) -> HsicSums:
+        return HsicSums(*(one + two for one, two in zip(self._all, more._all, strict=True)))
 
     def __sub__(self, part: HsicSums) -> HsicSums:
         return HsicSums(*(one - two for one, two in zip(self._all, part._all, strict=True)))

@@ -10,6 +10,8 @@ Legend: N images, C classes, P and Q units of the two models, S shuffles, K neig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -122,9 +124,10 @@ def _cka(
 
 def _hsic(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, np.ndarray]:
     """HSIC₁ of all images, and without those of every class [C]."""
-    whole = HsicSums.of(x, y)
+    parts = [HsicSums.of(x[of], y[of]) for of in members]
+    whole = reduce(add, parts)
     members = (groups == group for group in range(groups.max() + 1))
-    return whole.hsic, np.array([(whole - HsicSums.of(x[of], y[of])).hsic for of in members])
+    return whole.hsic, np.array([(whole - part).hsic for part in parts])
 
 
 def _s_rot(

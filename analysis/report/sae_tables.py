@@ -196,7 +196,7 @@ def kinds_view(shares: pl.DataFrame, stable: pl.DataFrame) -> View:
     caption = (
         "Features of sparse autoencoders by what they fire for: share of those that fire, with "
         "95 % interval over features. Found by other seeds: mean cosine of features matched one to "
-        "one."
+        "one; chance: of random directions that spread as the features do."
     )
     return View(caption, columns, rows, headers=2)
 

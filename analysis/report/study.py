@@ -309,26 +309,27 @@ def _read_tables(
     def read(name: str, schema: Schema, reader: Callable = read_parquet) -> pl.DataFrame:
         return collect(folder, named, f"{name}.parquet", schema, reader, problems)
 
-    def read_analysis(
-        name: str, schema: Schema, *, asked: bool, reader: Callable = read_parquet
-    ) -> pl.DataFrame:
-        path = f"analysis/{name}.parquet"
-        return collect(folder, named if asked else [], path, schema, reader, problems)
-
-    readers = {"similarity": partial(read_parquet, rows=_followed(plan))}
-    asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
     return {
         "predictions": read("predictions", PREDICTIONS, read_compared),
         "evaluation": read("evaluation", EVALUATION),
         "cells": read("cells", CELLS),
-        "probes": read_analysis("probes", PROBES, asked=plan.probes),
-        **{
-            name: read_analysis(
-                name, s, asked=name in asked, reader=readers.get(name, read_parquet)
-            )
-            for name, s in ANALYSES.items()
-        },
+        **_read_analyses(plan, folder, named, problems),
     }
+
+
+def _read_analyses(
+    plan: StudyPlan, folder: Path, runs: list[dict[str, Any]], problems: list[str]
+) -> dict[str, pl.DataFrame]:
+    """The tables below `analysis/` of finished runs; what the study does not ask for is empty."""
+    asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
+    asked |= {"probes"} if plan.probes else set()
+    readers = {"similarity": partial(read_parquet, rows=_followed(plan))}
+
+    def read(name: str, schema: Schema) -> pl.DataFrame:
+        path, reader = f"analysis/{name}.parquet", readers.get(name, read_parquet)
+        return collect(folder, runs if name in asked else [], path, schema, reader, problems)
+
+    return {name: read(name, schema) for name, schema in (ANALYSES | {"probes": PROBES}).items()}
 
 
 def _followed(plan: StudyPlan) -> pl.Expr:

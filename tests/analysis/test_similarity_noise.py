@@ -11,6 +11,7 @@ from analysis.class_shuffles import (
     SHUFFLES,
     band,
     class_orders,
+    nuclear_norms,
     shuffled_features,
     shuffled_kernels,
     shuffled_rotations,
@@ -164,6 +165,13 @@ def test_the_band_of_chance_holds_one_more_value_nineteen_times_of_twenty(shuffl
     values, more = np.split(np.random.default_rng(0).normal(size=(shuffles + 1, 4000)), [shuffles])
     below, above = band(values)
     assert ((below <= more[0]) & (more[0] <= above)).mean() == pytest.approx(0.95, abs=0.01)
+
+
+@pytest.mark.parametrize("units", [(3, 40), (40, 3)])
+def test_nuclear_norms_of_few_and_many_units_are_sums_of_singular_values(units):
+    a, b = (np.random.default_rng(u).normal(size=(50, u)) for u in units)
+    expected = np.linalg.norm(a.T @ b, "nuc")  # zeros of the wider side would add 10⁻⁸ each
+    assert nuclear_norms(a, b) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_band_of_rotations_is_their_range():
