@@ -124,9 +124,9 @@ def _cka(
 
 def _hsic(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, np.ndarray]:
     """HSIC₁ of all images, and without those of every class [C]."""
+    members = (groups == group for group in range(groups.max() + 1))
     parts = [HsicSums.of(x[of], y[of]) for of in members]
     whole = reduce(add, parts)
-    members = (groups == group for group in range(groups.max() + 1))
     return whole.hsic, np.array([(whole - part).hsic for part in parts])
 
 
