@@ -3,12 +3,12 @@
 A probe for the domain is fitted on images of one half of the classes and tested on the other half,
 so that it cannot know a class by its domain. docs/transfer.md has the protocol.
 
-Legend: D domains, C classes, N images, U units, K directions of a subspace, R random draws.
+Legend: D domains, C classes, N images, U units, K components, L sets of labels, R control draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,29 +16,28 @@ import polars as pl
 from scipy.stats import t
 
 from analysis.discriminant import (
-    FEWEST_IMAGES,
+    CURE,
     equal_cells,
     fit_discriminant,
+    fitted_classes,
+    reading,
     reduction,
-    smallest_cell,
 )
-from analysis.jackknife import CONFIDENCE, Scored, jackknife
+from analysis.jackknife import CONFIDENCE, Scored
 from analysis.probes import Activations
 from analysis.statistics import Refused
+from analysis.subspaces import subspace_overlap
 from gen.evaluation.metrics import wilson
 from gen.schema import SiteLevel
 
 CONTROLS = 3
 """draws of the control task's labels"""
-RANDOM_SUBSPACES = 200
 MOST_IMAGES = 4000
-"""out of which random directions are made"""
-GROUPS = 20
-"""of classes, in the jackknife of subspaces"""
+"""whose differences from their cells give the covariance of random directions"""
 FEWEST_CLASSES = 4
 """two for each half"""
 QUANTITIES = (
-    *("domain_accuracy", "control_accuracy", "selectivity"),
+    *("domain_accuracy", "control_accuracy"),
     *("subspace_cosine", "largest_subspace_cosine"),
 )
 DECODABILITY: dict[str, type[pl.DataType]] = {
@@ -54,6 +53,8 @@ def domain_decodability(
 ) -> pl.DataFrame:
     """The domain probe with its control task, and the overlap of class and domain subspaces.
 
+    Classes that have too few images to fit on in some domain are left out; `note` names them.
+
     Args:
         pool: images to fit on, equally many of every cell are taken.
         tested: test images, of the same domains and classes (`class_id`).
@@ -65,22 +66,19 @@ def domain_decodability(
     """
     if set(pool.samples["id"]) & set(tested.samples["id"]):
         raise ValueError("images on which probes are fitted are tested, too")
-    classes = np.unique(np.concatenate([pool.labels, tested.labels]))
-    images = min(smallest_cell(x.samples, len(domains), len(classes)) for x in (pool, tested))
     rng = np.random.default_rng(seed)
-    task = None
-    if images >= FEWEST_IMAGES and len(classes) >= FEWEST_CLASSES:
-        shown = equal_cells(pool, smallest_cell(pool.samples, len(domains), len(classes)))
-        task = _task(shown, tested, domains, classes, rng)
+    task = _task(pool, tested, domains, rng)
     rows = []
     for depth, site in enumerate(pool.sites):
         key = {"site": site, "level": SiteLevel.residual.value, "depth": depth}
-        if task is None:
-            note = f"{len(classes)} classes, {images} images of the smallest cell"
-            found = list(_empty(f"too few for a probe: {note}"))
+        if isinstance(task, Refused):
+            found, count = list(_empty(task.reason)), len(np.unique(pool.labels))
         else:
-            found = [*_probe_rows(task, site), *_subspace_rows(task, site, rng)]
-        rows += [key | {"n": len(classes)} | row for row in found]
+            found, count = (
+                [*_probe_rows(task, site), *_subspace_rows(task, site, rng)],
+                task.shape[1],
+            )
+        rows += [key | {"n": count} | row for row in found]
     return pl.DataFrame(rows, schema=DECODABILITY)
 
 
@@ -94,87 +92,119 @@ class _Task:
     """Which labels are fitted on which images, and what they are tested on.
 
     Attributes:
-        shown: images to fit on, equally many of every cell.
-        tested: test images.
-        classes: of the images of either, positions along C, int [N].
-        domains: of the images of either, positions along D, int [N].
-        controls: labels of the control task for the images of either, CONTROLS times.
+        images: to fit on, and test images.
+        rows: which of either are looked at, bool [N]: to fit on equally many of every cell.
+        classes: of these, positions along C, int [N].
+        domains: of these, positions along D, int [N].
+        controls: labels of the control task for these, CONTROLS times.
         first: which classes are the first half, bool [C].
         shape: D and C.
+        note: which classes are left out.
     """
 
-    shown: Activations
-    tested: Activations
+    images: tuple[Activations, Activations]
+    rows: tuple[np.ndarray, np.ndarray]
     classes: tuple[np.ndarray, np.ndarray]
     domains: tuple[np.ndarray, np.ndarray]
     controls: list[tuple[np.ndarray, np.ndarray]]
     first: np.ndarray
     shape: tuple[int, int]
+    note: str
+
+    def features(self, site: str) -> tuple[np.ndarray, np.ndarray]:
+        """Activations of a site, [N, U] of either."""
+        shown, tested = (
+            x.sites[site][rows] for x, rows in zip(self.images, self.rows, strict=True)
+        )
+        return shown, tested
 
 
 def _task(
-    shown: Activations,
-    tested: Activations,
-    domains: Sequence[str],
-    classes: np.ndarray,
-    rng: np.random.Generator,
-) -> _Task:
-    first = rng.permutation(len(classes)) < len(classes) // 2
+    pool: Activations, tested: Activations, domains: Sequence[str], rng: np.random.Generator
+) -> _Task | Refused:
+    """Refused where too few classes have images enough in every domain."""
+    fitted = fitted_classes(pool.samples, domains, np.union1d(pool.labels, tested.labels).tolist())
+    if isinstance(fitted, Refused):
+        return fitted
+    count = len(fitted.classes)
+    if count < FEWEST_CLASSES:
+        told = f"; {fitted.note}; {CURE}" if fitted.note else ""
+        return Refused(f"{count} classes are too few for two halves of a probe's{told}")
+    of_class = tested.samples["class_id"].is_in(fitted.classes).to_numpy()
+    rows = equal_cells(pool.samples, fitted), of_class
+    shown, asked = pool.samples.filter(rows[0]), tested.samples.filter(rows[1])
     numbers = {name: number for number, name in enumerate(domains)}
 
-    def of_domains(images: Activations) -> np.ndarray:
-        return np.array([numbers[name] for name in images.samples["domain"]])
+    def places(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Along C and along D."""
+        of_domains = np.array([numbers[name] for name in table["domain"]])
+        return np.searchsorted(fitted.classes, table["class_id"].to_numpy()), of_domains
 
-    class_labels = np.searchsorted(classes, shown.labels), np.searchsorted(classes, tested.labels)
-    domain_labels = of_domains(shown), of_domains(tested)
-    controls = [_control(shown, tested, len(domains), rng) for _ in range(CONTROLS)]
-    shape = (len(domains), len(classes))
-    return _Task(shown, tested, class_labels, domain_labels, controls, first, shape)
+    (classes_shown, domains_shown), (classes_asked, domains_asked) = places(shown), places(asked)
+    shape = (len(domains), count)
+    if len(np.unique(domains_asked * count + classes_asked)) < len(domains) * count:
+        return Refused("a domain has no test image of some class")
+    controls = [_control(shown, asked, len(domains), rng) for _ in range(CONTROLS)]
+    return _Task(
+        (pool, tested),
+        rows,
+        (classes_shown, classes_asked),
+        (domains_shown, domains_asked),
+        controls,
+        rng.permutation(count) < count // 2,
+        shape,
+        fitted.note,
+    )
 
 
 def _control(
-    shown: Activations, tested: Activations, domains: int, rng: np.random.Generator
+    shown: pl.DataFrame, tested: pl.DataFrame, domains: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random domain for every instance of a class, in place of the true one.
 
     As in Hewitt & Liang (2019) a type of image has one label, which has nothing to do with what
-    the image shows: whatever a probe scores here, it scores without the representation's help.
+    the image shows. Unlike theirs it cannot be memorised, since no type that is tested was fitted
+    on: what is measured is the chance of this protocol, not what the probe could learn by heart.
     """
-    both = pl.concat([x.samples.select("class_id", "instance") for x in (shown, tested)])
+    both = pl.concat([x.select("class_id", "instance") for x in (shown, tested)])
     types = both.select(pl.struct("class_id", "instance").rank("dense")).to_series().to_numpy() - 1
     labels = rng.integers(domains, size=int(types.max()) + 1)[types]
-    return labels[: shown.samples.height], labels[shown.samples.height :]
+    return labels[: shown.height], labels[shown.height :]
 
 
 def _probe_rows(task: _Task, site: str) -> Iterator[dict]:
-    """Accuracy of the probe and of its control, and how much the first is above the second."""
+    """Accuracy of the probe and of its control."""
     chance = 1 / task.shape[0]
-    found_C = _class_accuracies(task, site, task.domains)
-    draws_RC = np.stack([_class_accuracies(task, site, labels) for labels in task.controls])
-    control_C = draws_RC.mean(axis=0)
+    units, accuracies_LC = _class_accuracies(task, site)
+    found_C, draws_RC = accuracies_LC[0], accuracies_LC[1:]
     error = float(np.sqrt(draws_RC.var(axis=1, ddof=1).mean() / len(found_C)))
     half = float(t.ppf(0.5 + CONFIDENCE / 2, len(found_C) - 1)) * error
     band = {"chance": chance, "chance_lo": max(0.0, chance - half), "chance_hi": chance + half}
-    images, note = task.tested.samples.height, reduction(task.shown.sites[site].shape[1])
-    for quantity, values_C in (("domain_accuracy", found_C), ("control_accuracy", control_C)):
+    images = int(task.rows[1].sum())
+    note = "; ".join(filter(None, [task.note, reduction(units)]))
+    for quantity, values_C in zip(QUANTITIES, (found_C, draws_RC.mean(axis=0)), strict=False):
         scored = _share(values_C, images)._replace(note=note)
         yield {"quantity": quantity, **scored._asdict(), **band}
-    gain_C = found_C - control_C
-    scored = jackknife(lambda kept: float(gain_C[kept].mean()), len(gain_C))
-    band = {"chance": 0.0, "chance_lo": -half, "chance_hi": half}
-    yield {"quantity": "selectivity", **scored._asdict(), **band} | {"note": scored.note or note}
 
 
-def _class_accuracies(task: _Task, site: str, labels: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Accuracy on the test images of every class, all domains alike, of the other half's probe."""
-    shown, tested = task.shown.sites[site], task.tested.sites[site]
+def _class_accuracies(task: _Task, site: str) -> tuple[int, np.ndarray]:
+    """Units of the site, and the accuracy of the other half's probe on every class's test images.
+
+    All domains count alike. Of the true labels, then of those of every control: [1 + R, C].
+    """
+    shown, tested = task.features(site)
+    labels = [task.domains, *task.controls]
     is_shown_first, is_tested_first = (task.first[found] for found in task.classes)
-    right = np.zeros(len(tested))
+    right = np.zeros((len(tested), len(labels)))
     for half in (True, False):
         fitted, asked = is_shown_first == half, is_tested_first != half
-        model = fit_discriminant(shown[fitted], labels[0][fitted])
-        right[asked] = model.predict(tested[asked]) == labels[1][asked]
-    return _cells(right[:, None], task.classes[1], task.domains[1], task.shape)[..., 0].mean(axis=0)
+        read = reading(shown[fitted])
+        shown_NK, tested_NK = read(shown[fitted]), read(tested[asked])
+        for column, (known, true) in enumerate(labels):
+            model = fit_discriminant(shown_NK, known[fitted])
+            right[asked, column] = model.predict(tested_NK) == true[asked]
+    cells_DCL = _cells(right, task.classes[1], task.domains[1], task.shape)
+    return shown.shape[1], cells_DCL.mean(axis=0).T
 
 
 def _cells(
@@ -202,61 +232,17 @@ def _share(values_C: np.ndarray, images: int) -> Scored:
 
 
 def _subspace_rows(task: _Task, site: str, rng: np.random.Generator) -> Iterator[dict]:
-    """Cosines of the principal angles between the spans of class means and of domain means.
-
-    The two come from different images, classes from those that are fitted on and domains from test
-    images, so that they have no noise in common. K = D − 1 directions of either, of classes those
-    of most variance.
-    """
-    sides = zip((task.shown, task.tested), task.classes, task.domains, strict=True)
-    images = [(side.sites[site], classes, domains) for side, classes, domains in sides]
-    by_class, by_domain = (_cells(x, c, d, task.shape) for x, c, d in images)
-    count = min(task.shape[0] - 1, by_class.shape[2])
-
-    def cosines(kept: np.ndarray) -> np.ndarray | Refused:
-        a = _leading(by_class[:, kept].mean(axis=0), count)
-        b = _leading(by_domain[:, kept].mean(axis=1), count)
-        if len(a) < count or len(b) < count:
-            return Refused("the means of classes or of domains do not differ")
-        return np.linalg.svd(a @ b.T, compute_uv=False)
-
-    rest = np.concatenate(
-        [
-            x - cells[domains, classes]
-            for (x, classes, domains), cells in zip(images, (by_class, by_domain), strict=True)
-        ]
-    )
-    random_RK = _random_cosines(rest, count, rng)
-    for quantity, summary in (("subspace_cosine", np.mean), ("largest_subspace_cosine", np.max)):
-
-        def statistic(kept: np.ndarray, summary: Callable = summary) -> float | Refused:
-            found = cosines(kept)
-            return found if isinstance(found, Refused) else float(summary(found))
-
-        scored = jackknife(statistic, task.shape[1], GROUPS)
-        yield {"quantity": quantity, **scored._asdict(), **_band(summary(random_RK, axis=1))}
-
-
-def _leading(vectors: np.ndarray, count: int) -> np.ndarray:
-    """Orthonormal directions of most variance among the vectors, at most `count`: [K, U]."""
-    _, sizes, basis = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
-    rounding = max(vectors.shape) * np.finfo(np.float32).eps * np.abs(vectors).max()
-    return basis[:count][sizes[:count] > rounding]
-
-
-def _random_cosines(rest_NU: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The same cosines between two random subspaces, [R, K].
-
-    Their directions are random sums of how images differ from the mean of their cell: a layer in
-    which few directions hold most of the variance has these in every subspace, and would show an
-    overlap of anything with anything beside directions that are drawn evenly.
-    """
-    chosen = rng.permutation(len(rest_NU))[:MOST_IMAGES]
-    sums = rng.normal(size=(RANDOM_SUBSPACES * 2 * count, len(chosen))) @ rest_NU[chosen]
-    bases = np.linalg.qr(sums.reshape(RANDOM_SUBSPACES, 2, count, -1).swapaxes(2, 3))[0]
-    return np.linalg.svd(bases[:, 0].swapaxes(1, 2) @ bases[:, 1], compute_uv=False)
-
-
-def _band(random: np.ndarray) -> dict:
-    lo, hi = np.quantile(random, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    return {"chance": float(random.mean()), "chance_lo": float(lo), "chance_hi": float(hi)}
+    """Overlap of class means of images that are fitted on with domain means of test images."""
+    sides = list(zip(task.features(site), task.classes, task.domains, strict=True))
+    by_class, by_domain = (_cells(*side, task.shape) for side in sides)
+    shown = len(sides[0][0])
+    chosen = rng.permutation(shown + len(sides[1][0]))[:MOST_IMAGES]
+    parts = chosen[chosen < shown], chosen[chosen >= shown] - shown
+    rest = [
+        x[rows] - cells[domains[rows], classes[rows]]
+        for (x, classes, domains), cells, rows in zip(
+            sides, (by_class, by_domain), parts, strict=True
+        )
+    ]
+    for row in subspace_overlap(by_class, by_domain, np.concatenate(rest), rng):
+        yield row | {"note": row["note"] or task.note}

@@ -5,58 +5,67 @@ Legend: N images, U units, K directions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from analysis.probe_images import shots_part
-from analysis.probes import Activations
+from analysis.statistics import Refused
 
 MOST_UNITS = 512
 """a layer with more is read in its first principal components"""
 FEWEST_IMAGES = 2
 """of a cell: one has no spread"""
+MOST_NAMED = 8
+"""classes that a note names"""
+CURE = "raise `analysis.images`, or add training images of these cells"
 
 
 @dataclass(frozen=True)
-class Discriminant:
-    """A fitted discriminant.
+class Reading:
+    """What of a layer a discriminant reads: all units, or the first principal components.
 
     Attributes:
-        centre_U: mean of the activations that it was fitted on.
-        basis_KU: directions that it reads, orthonormal; None: all units.
-        model: classifies activations minus the centre, along these.
+        centre_U: mean of the activations that it was made of.
+        basis_KU: directions, orthonormal; None: all units.
     """
 
     centre_U: np.ndarray
     basis_KU: np.ndarray | None
-    model: LinearDiscriminantAnalysis
 
-    def predict(self, features_NU: np.ndarray) -> np.ndarray:
-        """Labels, int [N], among those that it was fitted on."""
-        return self.model.predict(_read(features_NU, self.centre_U, self.basis_KU))
+    def __call__(self, features_NU: np.ndarray) -> np.ndarray:
+        """Activations minus the centre, along the directions: float64 [N, K] or [N, U]."""
+        centred_NU = features_NU - self.centre_U
+        return centred_NU if self.basis_KU is None else centred_NU @ self.basis_KU.T
 
 
-def fit_discriminant(features_NU: np.ndarray, labels: np.ndarray) -> Discriminant:
+def reading(features_NU: np.ndarray) -> Reading:
+    """Of activations that discriminants are fitted on; labels have no part in it."""
+    centre_U = features_NU.mean(axis=0, dtype=np.float64)
+    if len(centre_U) <= MOST_UNITS:
+        return Reading(centre_U, None)
+    return Reading(centre_U, _components(features_NU - centre_U))
+
+
+def fit_discriminant(read_NK: np.ndarray, labels: np.ndarray) -> LinearDiscriminantAnalysis:
     """Linear discriminant analysis with all classes equally likely beforehand.
 
     The covariance within classes is shrunk by the analytic strength of Ledoit & Wolf (2004), from
     these images alone: nothing is chosen on others.
 
     Args:
-        features_NU: activations.
+        read_NK: activations as a `Reading` has them.
         labels: int [N], of two classes or more.
     """
-    centre_U = features_NU.mean(axis=0, dtype=np.float64)
-    basis_KU = _components(features_NU - centre_U) if len(centre_U) > MOST_UNITS else None
     count = len(np.unique(labels))
     model = LinearDiscriminantAnalysis(
         solver="lsqr", shrinkage="auto", priors=np.full(count, 1 / count)
     )
-    model.fit(_read(features_NU, centre_U, basis_KU), labels)
-    return Discriminant(centre_U, basis_KU, model)
+    return model.fit(read_NK, labels)
 
 
 def reduction(units: int) -> str:
@@ -66,25 +75,64 @@ def reduction(units: int) -> str:
     return f"of {units} units the first {MOST_UNITS} principal components"
 
 
-def smallest_cell(samples: pl.DataFrame, domains: int, classes: int) -> int:
-    """Images of the smallest (domain, class) cell; 0 where one has none."""
-    cells = samples.group_by("domain", "class_id").len()
-    return int(cells["len"].to_numpy().min()) if cells.height == domains * classes else 0
+class Fitted(NamedTuple):
+    """Classes of which every domain has images enough, and how many of each cell are taken.
+
+    Attributes:
+        classes: their ids, ascending.
+        images: of the smallest of their cells.
+        note: which classes are left out and why; empty where none is.
+    """
+
+    classes: tuple[int, ...]
+    images: int
+    note: str
 
 
-def equal_cells(shown: Activations, images: int) -> Activations:
-    """As many images of every (domain, class) cell, drawn by their ids."""
-    chosen = shots_part(shown.samples, images, 0)
-    sites = {site: values[chosen] for site, values in shown.sites.items()}
-    return Activations(shown.samples.filter(chosen), sites)
+def fitted_classes(
+    samples: pl.DataFrame, domains: Sequence[str], classes: Sequence[int]
+) -> Fitted | Refused:
+    """The classes with FEWEST_IMAGES or more in every domain; refused where they are not two.
+
+    Args:
+        samples: images to fit on (`domain`, `class_id`, `class_name`).
+        domains: in which every class is needed.
+        classes: ids of all classes.
+    """
+    counts = {
+        (domain, number): images
+        for domain, number, images in samples.group_by("domain", "class_id").len().iter_rows()
+    }
+    smallest = {
+        number: min((counts.get((domain, number), 0), domain) for domain in domains)
+        for number in classes
+    }
+    kept = tuple(number for number in sorted(classes) if smallest[number][0] >= FEWEST_IMAGES)
+    gone = [number for number in sorted(classes) if number not in kept]
+    names = dict(samples.select("class_id", "class_name").unique().iter_rows())
+    told = [
+        f"{names.get(number, f'class {number}')} ({smallest[number][0]} in {smallest[number][1]})"
+        for number in gone[:MOST_NAMED]
+    ]
+    if len(gone) > MOST_NAMED:
+        told.append(f"{len(gone) - MOST_NAMED} more")
+    short = f"fewer than {FEWEST_IMAGES} images to fit on in some domain: {', '.join(told)}"
+    if len(kept) < 2:
+        return Refused(f"{len(kept)} of {len(classes)} classes are left; {short}; {CURE}")
+    images = min(smallest[number][0] for number in kept)
+    return Fitted(kept, images, f"without classes that have {short}" if gone else "")
+
+
+def equal_cells(samples: pl.DataFrame, fitted: Fitted) -> np.ndarray:
+    """Which images are those of equally many of every (domain, class) cell, bool [N].
+
+    They are drawn by their ids.
+    """
+    counted = samples["class_id"].is_in(fitted.classes).to_numpy()
+    return counted & shots_part(samples, fitted.images, 0)
 
 
 def _components(centred_NU: np.ndarray) -> np.ndarray:
     """The MOST_UNITS directions of most variance, [K, U]."""
     _, vectors = np.linalg.eigh(centred_NU.T @ centred_NU)
     return vectors[:, ::-1][:, :MOST_UNITS].T
-
-
-def _read(features_NU: np.ndarray, centre_U: np.ndarray, basis_KU: np.ndarray | None) -> np.ndarray:
-    centred_NU = features_NU - centre_U
-    return centred_NU if basis_KU is None else centred_NU @ basis_KU.T

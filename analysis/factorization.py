@@ -38,8 +38,18 @@ FACTORIZATION: dict[str, type[pl.DataType]] = {
     **{"draw": pl.Int64, "quantity": pl.String, "value": pl.Float64, "lo": pl.Float64},
     **{"hi": pl.Float64, "n": pl.Int64, "chance": pl.Float64, "note": pl.String},
 }
+WITHOUT_DOMAIN, WITHOUT_CLASS = "_without_domain", "_without_class"
+HELD_OUT_COSINES = tuple(
+    f"held_out_cosine{suffix}"
+    for suffix in (
+        *("", WITHOUT_DOMAIN, WITHOUT_CLASS),
+        *(f"_minus{WITHOUT_DOMAIN}", f"_minus{WITHOUT_CLASS}"),
+    )
+)
 Part: TypeAlias = Callable[[np.ndarray, AdditiveFit], np.ndarray]
 """from cells [D, C, U] and their fit to something linear in the cells, [D, C, U] or [H, U]"""
+Statistic: TypeAlias = Callable[[np.ndarray], float | Refused]
+"""of the positions of classes that are kept"""
 
 
 def factorization(
@@ -183,7 +193,8 @@ def _ratio(part: float, whole: float, noisy: float) -> float | Refused:
 def _held_out_rows(fits: _Fits) -> Iterator[dict]:
     """Cosines between what is predicted for the held-out cells and what they are.
 
-    Both as deviations from μ. The two baselines predict by one factor alone.
+    Both as deviations from μ. Two baselines predict by one factor alone; what the sum has more than
+    either is a difference over the same classes, with an interval of its own.
     """
     domain, members = fits.domain, fits.held_out
 
@@ -199,21 +210,48 @@ def _held_out_rows(fits: _Fits) -> Iterator[dict]:
     def by_domain(_cells: np.ndarray, fit: AdditiveFit) -> np.ndarray:
         return np.broadcast_to(fit.domain_DU[domain], (len(members), fit.domain_DU.shape[1]))
 
-    parts = {"": predicted, "_without_domain": by_class, "_without_class": by_domain}
-    for suffix, part in parts.items():
-        name = f"held_out_cosine{suffix}"
-        if not len(members):
+    parts = {"": predicted, WITHOUT_DOMAIN: by_class, WITHOUT_CLASS: by_domain}
+    if not len(members):
+        for name in HELD_OUT_COSINES:
             yield _row(name, Scored(None, None, None, NONE_HELD_OUT), 0, None)
-            continue
-        agreement = fits.signal(part, true)
-        lengths = [fits.signal(part), fits.signal(true), fits.noisy(part), fits.noisy(true)]
-        scored = _cosine(agreement, *lengths)
-        chance = None
-        if scored.value is not None and len(members) > 1:
-            everyone = fits.signal(_mean(part), _mean(true)).item() * len(members) ** 2
-            exchanged = (everyone - agreement.sum()) / (len(members) - 1)
-            chance = float(exchanged / np.sqrt(lengths[0].sum() * lengths[1].sum()))
-        yield _row(name, scored, len(members), chance)
+        return
+    cosines = {suffix: _cosine(fits, part, true) for suffix, part in parts.items()}
+    for suffix, cosine in cosines.items():
+        scored = jackknife(cosine, len(members))
+        chance = None  # classes that are predicted alike have nothing to exchange
+        if scored.value is not None and len(members) > 1 and suffix != WITHOUT_CLASS:
+            chance = _exchanged(fits, parts[suffix], true)
+        yield _row(f"held_out_cosine{suffix}", scored, len(members), chance)
+    for suffix in list(parts)[1:]:
+        difference = _minus(cosines[""], cosines[suffix])
+        scored = jackknife(difference, len(members))
+        yield _row(f"held_out_cosine_minus{suffix}", scored, len(members), None)
+
+
+def _cosine(fits: _Fits, part: Part, true: Part) -> Statistic:
+    """Σ ⟨part, true⟩ / √(Σ ‖part‖² · Σ ‖true‖²), sums over the held-out classes that are kept."""
+    agreement = fits.signal(part, true)
+    lengths = [(fits.signal(side), fits.noisy(side)) for side in (part, true)]
+
+    def statistic(kept: np.ndarray) -> float | Refused:
+        one, other = (
+            _ratio(agreement[kept].sum(), length[kept].sum(), noisy[kept].sum())
+            for length, noisy in lengths
+        )
+        if isinstance(one, Refused) or isinstance(other, Refused):
+            return one if isinstance(one, Refused) else other
+        return float(np.sign(one) * np.sqrt(one * other))
+
+    return statistic
+
+
+def _exchanged(fits: _Fits, part: Part, true: Part) -> float:
+    """The same cosine in the mean over predictions of every other held-out class."""
+    agreement = fits.signal(part, true)
+    count = len(agreement)
+    everyone = fits.signal(_mean(part), _mean(true)).item() * count**2
+    between = (everyone - agreement.sum()) / (count - 1)
+    return float(between / np.sqrt(fits.signal(part).sum() * fits.signal(true).sum()))
 
 
 def _mean(part: Part) -> Part:
@@ -221,21 +259,16 @@ def _mean(part: Part) -> Part:
     return lambda cells, fit: part(cells, fit).mean(axis=0, keepdims=True)
 
 
-def _cosine(
-    agreement: np.ndarray, a: np.ndarray, b: np.ndarray, noisy_a: np.ndarray, noisy_b: np.ndarray
-) -> Scored:
-    """Σ agreement / √(Σ a · Σ b), all per class, [H]."""
+def _minus(one: Statistic, other: Statistic) -> Statistic:
+    """Of the same classes."""
 
     def statistic(kept: np.ndarray) -> float | Refused:
-        one, other = (
-            _ratio(agreement[kept].sum(), length[kept].sum(), noisy[kept].sum())
-            for length, noisy in ((a, noisy_a), (b, noisy_b))
-        )
-        if isinstance(one, Refused) or isinstance(other, Refused):
-            return one if isinstance(one, Refused) else other
-        return float(np.sign(one) * np.sqrt(one * other))
+        a, b = one(kept), other(kept)
+        if isinstance(a, Refused):
+            return a
+        return b if isinstance(b, Refused) else a - b
 
-    return jackknife(statistic, len(agreement))
+    return statistic
 
 
 def _factor_rows(fits: _Fits) -> Iterator[dict]:

@@ -99,15 +99,15 @@ def lens(subject: Subject) -> Tables:
 
 
 def _lenses(subject: Subject) -> Iterator[pl.DataFrame]:
-    run, sets, texts = subject.run, subject.class_sets, subject.texts
+    domains, sets, texts = subject.dataset.domains, subject.class_sets, subject.texts
     if texts is None:
         raise ValueError("a classifier has no texts to read sites by")
-    yield tuned_lens(subject.shown, subject.tested, run.test_domains, sets, texts)
+    yield tuned_lens(subject.shown, subject.tested, domains, sets, texts)  # each left out in turn
     if readout(subject.learner.model.visual) is not None:
         rows, device = subject.tested.samples, subject.device
         pixels = subject.learner.pixels
         batches = image_batches(subject.dataset.folder, rows, pixels, device)
-        yield logit_lens(subject.learner, batches, rows, run.test_domains, sets, texts, device)
+        yield logit_lens(subject.learner, batches, rows, domains, sets, texts, device)
 
 
 def sae(subject: Subject) -> Tables:

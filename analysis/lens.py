@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from analysis.class_sets import ClassSet
 from analysis.probes import Activations
 from analysis.scores import class_set_scores
 from analysis.sites import list_sites, taps
+from analysis.statistics import Refused, paired_ratio_interval
 from gen.evaluation.embed import embed_batches
 from gen.schema import SiteLevel
 from splits.errors import UserError
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 EMBEDDING = "embedding"
 STRENGTHS = np.logspace(-8, 3, 45)
 """of the ridge, as shares of the mean variance of a principal component"""
+RESAMPLES = 1000
+KEPT = ("kept", "kept_lo", "kept_hi")
 LENS: dict[str, type[pl.DataType]] = {
     **{"site": pl.String, "level": pl.String, "depth": pl.Int64, "lens": pl.String},
     **{"test_domain": pl.String, "domain": pl.String, "draw": pl.Int64, "classes": pl.String},
     **{"value": pl.Float64, "lo": pl.Float64, "hi": pl.Float64, "n": pl.Int64},
-    **{"n_classes": pl.Int64, "chance": pl.Float64, "note": pl.String},
+    **{"n_classes": pl.Int64, "chance": pl.Float64, "own": pl.Float64},
+    **dict.fromkeys(KEPT, pl.Float64),
+    **{"note": pl.String},
 }
 
 
@@ -71,13 +77,13 @@ def logit_lens(
     """Zero-shot accuracy of the tower's own head on the tokens of every block, and of the model.
 
     The site `embedding` has the model's own answers. Nothing is fitted and nothing left out: the
-    rows of all test domains are the same, to stand beside those of the tuned lens.
+    accuracies of all test domains are the same, to stand beside those of the tuned lens.
 
     Args:
         learner: a model with a vision transformer.
         batches: of the images, uint8, each of shape [b, 3, P, P].
         samples: the images' rows (`domain`, `class_id`).
-        test_domains: of the run.
+        test_domains: as of the tuned lens.
         class_sets: of class ids; the first holds all classes.
         texts_CE: their embeddings.
         device: where to compute.
@@ -93,12 +99,15 @@ def logit_lens(
             expected="a vision transformer, all of whose blocks are as wide as its last",
         )
     texts = torch.from_numpy(texts_CE).to(device)
+    answers = _answers(learner, batches, read, texts, device)
+    own = answers[EMBEDDING]
     rows: list[dict] = []
-    for depth, (site, found) in enumerate(_answers(learner, batches, read, texts, device).items()):
-        key = {"site": site, "depth": depth, "lens": "logit"}
-        rows += [key | row for row in _scores(found, samples, class_sets)]
-    repeated = [{"test_domain": name} | row for name in test_domains for row in rows]
-    return _table(repeated, len(texts_CE))
+    for depth, (site, found) in enumerate(answers.items()):
+        for test_domain in test_domains:
+            key = {"site": site, "depth": depth, "lens": "logit", "test_domain": test_domain}
+            scores = _scores(found, own, samples, class_sets, test_domain)
+            rows += [key | row for row in scores]
+    return _table(rows, len(texts_CE))
 
 
 def _answers(
@@ -130,14 +139,14 @@ def tuned_lens(
 ) -> pl.DataFrame:
     """Zero-shot accuracy of embeddings that are predicted from every site by a linear map.
 
-    The map is fitted on all domains but the test domain and applied in all: what it loses in the
-    test domain beyond what it loses elsewhere is where this domain is held otherwise. The site
-    `embedding` has the model's own answers.
+    The map is fitted on all domains but one and applied in all. Any domain loses by being left out:
+    what a test domain loses says something beside what the others do, each left out in its turn.
+    The site `embedding` has the model's own answers.
 
     Args:
         pool: images to fit on; their last site is `embedding`.
         tested: test images.
-        test_domains: each is left out in turn.
+        test_domains: each is left out in turn; all domains, to be compared.
         class_sets: of class ids; the first holds all classes.
         texts_CE: their embeddings.
 
@@ -146,20 +155,67 @@ def tuned_lens(
     """
     if set(pool.samples["id"]) & set(tested.samples["id"]):
         raise ValueError("images on which maps are fitted are tested, too")
-    rows: list[dict] = []
+    fitted = pool.samples["domain"].unique(maintain_order=True).to_list()
     for test_domain in test_domains:
-        fitted = (pool.samples["domain"] != test_domain).to_numpy()
-        if not fitted.any():
+        if set(fitted) <= {test_domain}:
             raise ValueError(f"{test_domain} is the only domain to fit a lens on")
-        target_NE = _normalised(pool.sites[EMBEDDING][fitted])
-        for depth, site in enumerate(pool.sites):
-            embeddings_NE = tested.sites[site]
+    own = (tested.sites[EMBEDDING] @ texts_CE.T).argmax(axis=1)
+    target_NE = _normalised(pool.sites[EMBEDDING])
+    masks = {domain: (pool.samples["domain"] == domain).to_numpy() for domain in fitted}
+    rows: list[dict] = []
+    for depth, site in enumerate(pool.sites):
+        shift_U = pool.sites[site].mean(axis=0, dtype=float)
+        parts = {
+            domain: moments(pool.sites[site][mask] - shift_U, target_NE[mask])
+            for domain, mask in masks.items()
+            if site != EMBEDDING
+        }
+        for test_domain in test_domains:
+            found = own
             if site != EMBEDDING:
-                embeddings_NE = ridge_map(pool.sites[site][fitted], target_NE)(embeddings_NE)
-            found = (embeddings_NE @ texts_CE.T).argmax(axis=1)
+                others = [part for domain, part in parts.items() if domain != test_domain]
+                read = ridge_map(reduce(Moments.__add__, others))
+                found = (read(tested.sites[site] - shift_U) @ texts_CE.T).argmax(axis=1)
             key = {"site": site, "depth": depth, "lens": "tuned", "test_domain": test_domain}
-            rows += [key | row for row in _scores(found, tested.samples, class_sets)]
+            scores = _scores(found, own, tested.samples, class_sets, test_domain)
+            rows += [key | row for row in scores]
     return _table(rows, len(texts_CE))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """All that a least-squares map needs of images; those of two sets of images can be added.
+
+    Attributes:
+        count: of the images.
+        sum_U, sum_E: of features and of targets.
+        features_UU, products_UE: sums of the outer products of features with features, targets.
+        squares: sum of the squares of targets.
+    """
+
+    count: int
+    sum_U: np.ndarray
+    sum_E: np.ndarray
+    features_UU: np.ndarray
+    products_UE: np.ndarray
+    squares: float
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count + other.count,
+            self.sum_U + other.sum_U,
+            self.sum_E + other.sum_E,
+            self.features_UU + other.features_UU,
+            self.products_UE + other.products_UE,
+            self.squares + other.squares,
+        )
+
+
+def moments(features_NU: np.ndarray, targets_NE: np.ndarray) -> Moments:
+    """Of some images; features about 0 lose no digits where means are taken away later."""
+    x_NU, y_NE = features_NU.astype(float), targets_NE.astype(float)
+    sums = x_NU.sum(axis=0), y_NE.sum(axis=0)
+    return Moments(len(x_NU), *sums, x_NU.T @ x_NU, x_NU.T @ y_NE, float((y_NE**2).sum()))
 
 
 @dataclass(frozen=True)
@@ -183,29 +239,30 @@ class RidgeMap:
         return (features_NU - self.centre_U) @ self.weights_UE + self.offset_E
 
 
-def ridge_map(features_NU: np.ndarray, targets_NE: np.ndarray) -> RidgeMap:
+def ridge_map(of: Moments) -> RidgeMap:
     """Ridge regression with a free intercept, its strength chosen by generalised cross-validation.
 
     GCV(λ) = (1/N) ‖(I − A)Y‖² / (tr(I − A)/N)² (Golub, Heath & Wahba 1979), where A Y is what the
     fit of strength λ says of Y: from the images fitted on alone, and one λ for all channels.
     Features that are all the same predict the mean.
     """
-    centre_U, offset_E = features_NU.mean(axis=0, dtype=float), targets_NE.mean(axis=0, dtype=float)
-    x_NU, y_NE = features_NU - centre_U, targets_NE - offset_E
-    variances, vectors = np.linalg.eigh(x_NU.T @ x_NU)
-    kept = variances > max(x_NU.shape) * np.finfo(np.float32).eps * variances[-1]
+    centre_U, offset_E = of.sum_U / of.count, of.sum_E / of.count
+    products_UE = of.products_UE - np.outer(of.sum_U, offset_E)
+    total = of.squares - float(of.sum_E @ offset_E)
+    variances, vectors = np.linalg.eigh(of.features_UU - np.outer(of.sum_U, centre_U))
+    size = max(of.count, len(centre_U))
+    kept = variances > size * np.finfo(np.float32).eps * max(variances[-1], 0.0)
     if not kept.any():
         nothing = np.zeros((len(centre_U), len(offset_E)))
         return RidgeMap(centre_U, nothing, offset_E, float(STRENGTHS[-1]))
     variances, vectors = variances[kept], vectors[:, kept]
-    along_UE = vectors.T @ (x_NU.T @ y_NE)
+    along_UE = vectors.T @ products_UE
     powers = (along_UE**2).sum(axis=1) / variances  # of the targets along each component
     lambdas_R = STRENGTHS * variances.mean()
     shrunk_RU = variances / (variances + lambdas_R[:, None])
-    total = (y_NE**2).sum()
     left_R = total - ((2 * shrunk_RU - shrunk_RU**2) * powers).sum(axis=1)
     left_R = np.maximum(left_R, np.finfo(float).eps * total)  # what rounding leaves of 0
-    free_R = len(x_NU) - 1 - shrunk_RU.sum(axis=1)
+    free_R = of.count - 1 - shrunk_RU.sum(axis=1)
     scores_R = np.where(free_R > 0, left_R / np.maximum(free_R, 1e-9) ** 2, np.inf)
     best = int(scores_R.argmin())
     weights_UE = vectors @ (along_UE / (variances + lambdas_R[best])[:, None])
@@ -217,15 +274,46 @@ def _normalised(embeddings_NE: np.ndarray) -> np.ndarray:
 
 
 def _scores(
-    found: np.ndarray, samples: pl.DataFrame, class_sets: Sequence[ClassSet]
+    found: np.ndarray,
+    own: np.ndarray,
+    samples: pl.DataFrame,
+    class_sets: Sequence[ClassSet],
+    test_domain: str,
 ) -> Iterator[dict]:
-    """Accuracy of answers in every domain, per set of classes."""
+    """Accuracy of answers in every domain, per set of classes, beside that of the model's own.
+
+    Args:
+        found: answers of a lens, [N]; `own` itself where there is none.
+        own: the model's.
+        samples: the images' rows.
+        class_sets: of class ids; the first holds all classes.
+        test_domain: in which the share of the own accuracy is taken.
+    """
     labels, domains = samples["class_id"].to_numpy(), samples["domain"].to_numpy()
-    right = found == labels
+    right, own_right = found == labels, own == labels
+    chance = 1 / len(class_sets[0].members)
     for domain in samples["domain"].unique(maintain_order=True):
         mask = domains == domain
-        for row in class_set_scores(right[mask], labels[mask], class_sets):
-            yield {"domain": domain, **row}
+        rows = [
+            class_set_scores(answers[mask], labels[mask], class_sets)
+            for answers in (right, own_right)
+        ]
+        for row, model, chosen in zip(*rows, class_sets, strict=True):
+            members = mask & np.isin(labels, chosen.members)
+            share: dict = dict.fromkeys(KEPT)
+            if domain == test_domain and found is not own and members.any():
+                share = _kept(right[members], own_right[members], labels[members], chance)
+            noted = {"note": row["note"] or share.pop("note", "")}
+            yield {"domain": domain, **row, "own": model["value"], **share, **noted}
+
+
+def _kept(right: np.ndarray, own: np.ndarray, labels: np.ndarray, chance: float) -> dict:
+    """What a lens keeps of the model's own accuracy, on the same images."""
+    ratio = paired_ratio_interval(right, own, labels, chance, resamples=RESAMPLES)
+    if isinstance(ratio, Refused):
+        reason = ratio.reason.replace("the denominator", "the model's own accuracy")
+        return dict.fromkeys(KEPT) | {"note": f"no share is kept: {reason}"}
+    return dict(zip(KEPT, (ratio.value, ratio.lo, ratio.hi), strict=True))
 
 
 def _table(rows: list[dict], classes: int) -> pl.DataFrame:

@@ -19,7 +19,8 @@ from gen.training.images import place_images
 from splits.errors import UserError
 
 COPIES = 2
-"""of all activations: together, and by domain (`analysis.probes.Activations.of`)"""
+"""of all activations: together, and once more for what is copied of them: all by domain (linear
+probes), or single sites in double precision (other analyses)"""
 
 
 def site_activations(
@@ -91,7 +92,8 @@ def _room(images: int, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
         raise UserError(
             f"activations of {images:,} images at {len(units)} sites need "
             f"{needed / 2**30:.1f} GiB, of which {available / 2**30:.1f} are available",
-            expected="room for them, and once more for those of each domain by themselves",
-            fix="take fewer `evaluation.probe_images`, fewer test domains, or a larger machine",
+            expected="room for them, and once more for copies by domain or of single sites",
+            fix="take fewer images of a cell (`analysis.images`; of linear probes "
+            "`evaluation.probe_images`, or fewer test domains), or a larger machine",
         )
     return {site: np.empty((images, count), dtype=np.float32) for site, count in units.items()}

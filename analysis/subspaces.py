@@ -96,7 +96,7 @@ def random_cosines(
     variances = np.maximum(np.linalg.eigvalsh(smaller @ smaller.T), 0)
     found = np.ones((RANDOM_SUBSPACES, count))
     if not variances.any():  # no image differs from its cell: there are no directions to draw
-        variances = np.ones(len(variances))
+        variances = np.ones(rest_NU.shape[1])
     for number in range(RANDOM_SUBSPACES):
         a, b = (
             leading(rng.normal(size=(size, len(variances))) * np.sqrt(variances), count)

@@ -99,7 +99,8 @@ LENS: Schema = {
     **{"lens": pl.String, "test_domain": pl.String, "domain": pl.String},
     **_SET,
     **_ESTIMATE,
-    **{"n_classes": pl.Int64, "chance": pl.Float64},
+    **{"n_classes": pl.Int64},
+    **dict.fromkeys(["chance", "own", "kept", "kept_lo", "kept_hi"], pl.Float64),
     **_NOTE,
 }
 SAE: Schema = {

@@ -13,6 +13,7 @@ from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_tables import (
     ESTIMATE,
     KEYS,
+    LAST,
     PLACE,
     by_target,
     complete_mean,
@@ -49,6 +50,8 @@ READ: Looks = {
     "test_held_out": ("test domain, held-out classes", "--", ORANGE),
     "others_seen": ("mean of other domains, seen classes", "-", BLUE),
 }
+ACCURACY, KEPT_AXIS = "zero-shot accuracy", "share of own accuracy"
+KEPT = ("kept", "kept_lo", "kept_hi")
 FACTORS_TEXT = (
     "An additive fit says that a cell's mean is one vector of its class plus one of its domain. It "
     "is made on all cells but the held-out classes in the test domain, and then asked for these. "
@@ -63,9 +66,12 @@ FACTORS_NOTE = (
 )
 PREDICTED_NOTE = (
     "How to read it: mean embeddings of held-out cells, true and predicted, are classified by the "
-    "class texts among all classes. Where a prediction does as well as the true means, class and "
-    "domain add up; a prediction without domain tells what its class alone is worth. Intervals: "
-    "95 %, Wilson, over held-out classes. Dotted: chance."
+    "class texts among all classes. The true cells are no ceiling: a prediction is made of other "
+    "cells, and may be recognised where the true ones are not. Nor does a recognised "
+    "prediction say that it is right: what counts is whether class plus domain does better than "
+    "class without domain, and that class and domain add up is said only by the cosines of "
+    "predicted with true cells and by the accuracy of the true ones. Intervals: 95 %, Wilson, over "
+    "held-out classes. Dotted: chance."
 )
 TRANSFER_TEXT = (
     "A linear discriminant of all classes is fitted at every site on images of one domain, and "
@@ -80,26 +86,33 @@ TRANSFER_NOTE = (
 )
 DECODED_TEXT = (
     "A probe for the domain is fitted on half of the classes and tested on the other half. The "
-    "control task has a random domain for every instance of a class: what a probe scores there "
-    "owes the layer nothing (Hewitt and Liang 2019). That a domain can be read off says nothing "
-    "against generalization; where class and domain lie in one subspace, one cannot be read "
-    "without the other."
+    "control task has a random domain for every instance of a class; no instance that is tested "
+    "was fitted on, so that it cannot be learnt by heart, and measures chance. That a domain can "
+    "be read off says nothing against generalization."
 )
 DECODED_NOTE = (
-    "How to read it: the distance between the probe and its control is what the layer itself says "
-    "of the domain. Green: the mean cosine of principal angles between the span of class means and "
-    "that of domain means; chance is what random subspaces have. Bands: 95 % over classes."
+    "How to read it: a probe above its chance reads the domain on classes that it never saw. "
+    "Green: the mean cosine of principal angles between the leading directions of class means and "
+    "those of domain means; its chance is that of as many random vectors with the covariance of "
+    "images within cells. Bands: 95 % over classes."
 )
 LENS_TEXT = {
     "logit": "The logit lens reads a block's tokens as if they were the last block's, with the "
     "tower's own norm, pooling and projection.",
-    "tuned": "The tuned lens is a ridge map from a site to the final embedding, fitted on images "
-    "of all domains but the test domain.",
+    "tuned": "The tuned lens is a ridge map from a site to the final embedding. Every domain is "
+    "read by a map that was fitted on images of all others.",
 }
 LENS_NOTE = (
     "How to read it: zero-shot accuracy of what the lens reads at every depth; the last site is "
-    "the model's own embedding. The gap between the test domain and the others at a site is what "
-    "the lens does not carry over. Bands: 95 % over test samples. Dotted: chance."
+    "the model's own embedding, without a lens. Domains differ there already: a distance between "
+    "two lines says nothing of the lens. Bands: 95 % over test samples. Dotted: chance."
+)
+KEPT_NOTE = (
+    "How to read it: of the accuracy that the model itself has in a domain, the share that the "
+    "lens has which was fitted without this domain, on the same images. Every domain loses by "
+    "being left out: only what the test domain loses beyond the others is its own. Nothing is "
+    "drawn where the model's own accuracy is not clearly above chance. Bands: 95 % over test "
+    "samples. Dotted: chance over own accuracy."
 )
 
 
@@ -301,8 +314,8 @@ def decodability_parts(results: StudyResults) -> Parts:
 
 
 def lens_parts(results: StudyResults) -> Parts:
-    """Zero-shot accuracy that lenses read off every layer."""
-    table = of_target(results, "lens")
+    """Zero-shot accuracy that lenses read off every layer, and what of the model's own it is."""
+    table = left_out(results)
     if table.is_empty():
         return []
     lines = read_lines_of(table)
@@ -313,34 +326,68 @@ def lens_parts(results: StudyResults) -> Parts:
             rows = lines.filter(lens=lens, test_domain=test_domain)
             name = f"lens-{lens}-{test_domain}"
             label = f"What the {lens} lens reads by layer, test domain {test_domain}"
-            told, axis = (name, label, LENS_NOTE), "zero-shot accuracy"
             if rows.height:
-                chart = _kinds_chart(
-                    results, rows, "line", READ, told, axis, data="lens_lines", percent=True
-                )
-                parts.append(chart)
+                parts.append(_lens_chart(results, rows, (name, label, LENS_NOTE), ACCURACY))
+            if rows.height and lens == "tuned":
+                kept = f"What the tuned lens keeps by layer, test domain {test_domain}"
+                told = (f"lens-kept-{test_domain}", kept, KEPT_NOTE)
+                parts.append(_lens_chart(results, shares_of(rows), told, KEPT_AXIS))
     return [*parts, Table("lens", table), Table("lens_lines", lines)]
+
+
+def _lens_chart(
+    results: StudyResults, rows: pl.DataFrame, told: tuple[str, str, str], axis: str
+) -> Chart:
+    return _kinds_chart(results, rows, "line", READ, told, axis, data="lens_lines", percent=True)
+
+
+def left_out(results: StudyResults) -> pl.DataFrame:
+    """Rows of lens.parquet in the domain that the map never saw, beside every target of their run.
+
+    Columns: KEYS (`test_domain` is the target's), and those of the table without its own: it is
+    `domain`.
+    """
+    rows = results.analyses["lens"].filter(pl.col("test_domain") == pl.col("domain"))
+    rows = rows.drop("setting", "seed", "test_domain").drop_nulls("draw")
+    grid = served(results).select(KEYS)
+    found = grid.join(rows, on=["run", "draw"], maintain_order="left_right")
+    return in_order(results.plan, found)
 
 
 def read_lines_of(table: pl.DataFrame) -> pl.DataFrame:
     """The lines of a lens chart: the test domain on both class sets, and the mean of the others.
 
     Args:
-        table: `of_target` of lens.parquet.
+        table: `left_out`.
 
     Returns:
-        KEYS, PLACE, `lens`, `line` (one of READ), `value`, `lo`, `hi` (means; intervals as if
-        the errors of domains were one), `n` (test images of all its domains), `n_classes`,
-        `domains`, `chance`, `note` (why a number is not there).
+        KEYS, PLACE, `lens`, `line` (one of READ), `value`, `lo`, `hi`, `own`, `kept`, `kept_lo`,
+        `kept_hi` (means; intervals as if the errors of domains were one), `n` (test images of all
+        its domains), `n_classes`, `domains`, `chance`, `note` (why a number is not there).
     """
     here = pl.col("domain") == pl.col("test_domain")
     line = pl.when(here).then(pl.lit("test_")).otherwise(pl.lit("others_")) + pl.col("classes")
     lines = table.with_columns(line=line).filter(pl.col("line").is_in(list(READ)))
     return lines.group_by([*KEYS, *PLACE, "lens", "line"], maintain_order=True).agg(
-        *(complete_mean(pl.col(name)) for name in ESTIMATE),
+        *(complete_mean(pl.col(name)) for name in (*ESTIMATE, "own", *KEPT)),
         n=pl.col("n").sum(),
         n_classes=pl.col("n_classes").min(),
         domains=pl.len().cast(pl.Int64),
         chance=pl.col("chance").first(),
         note=reasons(),
     )
+
+
+def shares_of(lines: pl.DataFrame) -> pl.DataFrame:
+    """Lines of what a lens keeps of the own accuracy; the embedding, which has none, is left out.
+
+    Args:
+        lines: `read_lines_of`.
+
+    Returns:
+        The same with `value`, `lo`, `hi` of the share, and `chance` over the own accuracy, null
+        where there is no share.
+    """
+    chance = pl.when(pl.col("kept").is_not_null()).then(pl.col("chance") / pl.col("own"))
+    kept = [pl.col(share).alias(name) for name, share in zip(ESTIMATE, KEPT, strict=True)]
+    return lines.filter(pl.col("site") != LAST).with_columns(*kept, chance=chance)

@@ -155,7 +155,9 @@ def factorization_view(table: pl.DataFrame) -> View:
         "class_r2": "R² of class within domains",
         "held_out_cosine": "Held-out cells: cosine",
         "held_out_cosine_without_domain": "by class alone",
+        "held_out_cosine_minus_without_domain": "more than class alone",
         "held_out_cosine_without_class": "by domain alone",
+        "held_out_cosine_minus_without_class": "more than domain alone",
         "class_in_domain_span": "Of classes in the span of domains",
     }
     caption = (
@@ -170,12 +172,11 @@ def decodability_view(table: pl.DataFrame) -> View:
     labels = {
         "domain_accuracy": "Domain probe",
         "control_accuracy": "Control task",
-        "selectivity": "Selectivity",
         "subspace_cosine": "Cosine of subspaces",
     }
     caption = (
-        "The domain at the primary site, with 95 % intervals over classes. Selectivity: probe "
-        "minus control task."
+        "The domain at the primary site, with 95 % intervals over classes. The control task "
+        "measures chance."
     )
     return _wide(table, "quantity", labels, caption)
 

@@ -160,7 +160,6 @@ def decodability_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     start = {
         "domain_accuracy": (0.9, -0.08, 1 / 6),
         "control_accuracy": (0.18, 0.0, 1 / 6),
-        "selectivity": (0.72, -0.08, 0.0),
         "subspace_cosine": (0.6, -0.05, 0.2),
     }
     rows = [
@@ -174,18 +173,25 @@ def decodability_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
 
 
 def lens_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
-    """analysis/lens.parquet of a run: the tuned lens loses 0.2 in the domain that it never saw."""
+    """analysis/lens.parquet of a run: it loses 0.1 in a domain left out, of a test domain 0.3.
+
+    At the end the model itself has 0.7 in a test domain, and 0.8 elsewhere.
+    """
     rows = []
-    for target, depth, domain in product(run.mixtures, range(len(SITES)), DOMAINS):
-        unseen = domain == target.test_domain
-        for classes, n in (("seen", 9), ("held_out", len(plan.draws[target.draw]))):
-            value = 0.2 + 0.1 * depth - 0.2 * unseen * (depth < len(SITES) - 1)
-            score = max(0.0, value - 0.1 * (classes == "held_out"))
-            key = {"lens": "tuned", "test_domain": target.test_domain, "domain": domain}
-            key |= {"draw": target.draw, "classes": classes}
-            rows.append(
-                _placed(depth, key) | _estimate(score, 10 * n) | {"n_classes": n, "chance": 1 / 12}
-            )
+    last, sizes = len(SITES) - 1, {draw: len(plan.draws[draw]) for draw in run.draws}
+    for draw, depth, out, domain in product(run.draws, range(len(SITES)), DOMAINS, DOMAINS):
+        own = 0.7 if domain in run.test_domains else 0.8
+        lost = (0.3 if domain in run.test_domains else 0.1) if domain == out else 0.0
+        for classes, n in (("seen", len(CLASSES) - sizes[draw]), ("held_out", sizes[draw])):
+            whole = own - 0.1 * (classes == "held_out")
+            score = whole - (lost + 0.02 * (last - depth)) * (depth < last)
+            key = {"lens": "tuned", "test_domain": out, "domain": domain}
+            key |= {"draw": draw, "classes": classes, "n_classes": n, "chance": 1 / 12}
+            row = _placed(depth, key) | _estimate(score, 10 * n) | {"own": whole}
+            if domain == out and depth < last:
+                kept = score / whole
+                row |= {"kept": kept, "kept_lo": kept - HALF, "kept_hi": kept + HALF}
+            rows.append(row)
     return pl.DataFrame(rows, schema=LENS)
 
 

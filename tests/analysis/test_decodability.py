@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from planted_activations import DOMAINS, planted
+from planted_activations import DOMAINS, planted, without_images
 
+from analysis import discriminant
 from analysis.decodability import DECODABILITY, QUANTITIES, _control, domain_decodability
+from analysis.subspaces import NO_INTERVAL
 
 D, C, U = 3, 12, 24
 RNG = np.random.default_rng(3)
@@ -45,7 +47,11 @@ def test_every_site_has_every_quantity_with_its_chance(table):
     assert set(table["n"]) == {C}
     assert (table["chance_lo"] < table["chance"]).all()
     assert (table["chance"] < table["chance_hi"]).all()
-    assert ((table["lo"] <= table["value"]) & (table["value"] <= table["hi"])).all()
+    bounded = table.filter(pl.col("quantity") != "largest_subspace_cosine")
+    assert ((bounded["lo"] <= bounded["value"]) & (bounded["value"] <= bounded["hi"])).all()
+    alone = table.filter(quantity="largest_subspace_cosine")
+    assert alone["lo"].null_count() == alone["hi"].null_count() == alone.height
+    assert set(alone["note"]) == {NO_INTERVAL}
 
 
 def test_a_shift_is_read_and_equal_domains_are_not(table):
@@ -63,15 +69,9 @@ def test_what_a_probe_knows_of_its_own_classes_does_not_help_it(table):
     assert private["lo"] < 1 / D < private["hi"]
 
 
-def test_the_control_task_is_at_chance_and_selectivity_is_the_rest(table):
+def test_the_control_task_is_at_chance_whatever_the_layer_says(table):
     for site in TRUE:
-        control = row(table, site, "control_accuracy")
-        assert control["value"] == pytest.approx(1 / D, abs=0.08)
-        accuracy, gain = (row(table, site, q) for q in ("domain_accuracy", "selectivity"))
-        assert gain["value"] == pytest.approx(accuracy["value"] - control["value"])
-    assert row(table, "shifted", "selectivity")["lo"] > 0.5
-    alike = row(table, "alike", "selectivity")
-    assert alike["lo"] < 0 < alike["hi"]
+        assert row(table, site, "control_accuracy")["value"] == pytest.approx(1 / D, abs=0.08)
 
 
 def test_a_control_label_is_that_of_an_instance_and_says_nothing_of_the_domain():
@@ -79,7 +79,7 @@ def test_a_control_label_is_that_of_an_instance_and_says_nothing_of_the_domain()
     pool, tested = (
         replace(x, samples=x.samples.with_columns(instance=of_all_domains)) for x in (POOL, TESTED)
     )
-    shown, asked = _control(pool, tested, D, np.random.default_rng(0))
+    shown, asked = _control(pool.samples, tested.samples, D, np.random.default_rng(0))
     for side, labels in ((pool, shown), (tested, asked)):
         table = side.samples.with_columns(label=pl.Series(labels))
         assert set(table.group_by("instance").agg(pl.col("label").n_unique())["label"]) == {1}
@@ -118,11 +118,39 @@ def test_equal_seeds_give_equal_tables(table):
     assert not domain_decodability(POOL, TESTED, DOMAINS, 1).equals(table)
 
 
+def test_a_class_with_too_few_images_is_left_out_and_named():
+    gone = (pl.col("domain") == "real") & (pl.col("class_id") == 4)
+    rich = pl.col("id").str.ends_with("/0")
+    table = domain_decodability(without_images(POOL, gone & ~rich), TESTED, DOMAINS, 0)
+    assert set(table["n"]) == {C - 1}
+    assert table["value"].null_count() == 0
+    named = table.filter(pl.col("note").str.contains("class 4 (1 in real)", literal=True))
+    assert named.height == table.height - len(TRUE)  # the largest cosine has another note
+    without = [without_images(x, pl.col("class_id") == 4) for x in (POOL, TESTED)]
+    again = domain_decodability(*without, DOMAINS, 0)
+    assert again.drop("note").equals(table.drop("note"))
+
+
 def test_too_few_images_leave_the_table_empty_and_say_so():
     pool = planted(TRUE, "train", 1, 0.2)
     table = domain_decodability(pool, TESTED, DOMAINS, 0)
     assert table["value"].null_count() == table.height == len(TRUE) * len(QUANTITIES)
-    assert set(table["note"]) == {"too few for a probe: 12 classes, 1 images of the smallest cell"}
+    (note,) = set(table["note"])
+    assert note.startswith("0 of 12 classes are left; fewer than 2 images to fit on in some domain")
+    assert "class 3 (1 in clipart)" in note
+    few = [without_images(x, pl.col("class_id") > 2) for x in (POOL, TESTED)]
+    (note,) = set(domain_decodability(*few, DOMAINS, 0)["note"])
+    assert note == "3 classes are too few for two halves of a probe's"
+
+
+def test_components_are_made_once_per_half_and_site(monkeypatch):
+    asked = []
+    monkeypatch.setattr(discriminant, "MOST_UNITS", U // 2)
+    true = discriminant._components
+    monkeypatch.setattr(discriminant, "_components", lambda x: asked.append(len(x)) or true(x))
+    table = domain_decodability(POOL, TESTED, DOMAINS, 0)
+    assert len(asked) == 2 * len(TRUE)
+    assert f"of {U} units" in row(table, "shifted", "domain_accuracy")["note"]
 
 
 def test_layers_that_show_nothing_give_no_nan():

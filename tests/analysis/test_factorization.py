@@ -238,3 +238,53 @@ def test_two_held_out_classes_have_a_value_and_no_interval():
     assert row["value"] == pytest.approx(1)
     assert (row["lo"], row["hi"]) == (None, None)
     assert row["note"] == "no interval: 2 classes, fewer than 3"
+
+
+def test_the_sum_has_more_than_a_factor_by_the_difference_over_the_same_classes():
+    """Noise that both cosines have in common is no part of the difference's interval."""
+    table = factorization(cell_means({"x": additive(0)}, 1.0), "sketch", HELD_OUT, None)
+    found = {row["quantity"]: row for row in table.iter_rows(named=True)}
+    whole = found["held_out_cosine"]
+    for factor in ("without_domain", "without_class"):
+        alone, more = found[f"held_out_cosine_{factor}"], found[f"held_out_cosine_minus_{factor}"]
+        assert more["value"] == pytest.approx(whole["value"] - alone["value"])
+        assert more["lo"] > 0
+        assert more["chance"] is None
+        assert more["n"] == len(HELD_OUT[0])
+
+
+@pytest.mark.parametrize("held_out", [5, 12])
+def test_intervals_of_differences_cover_their_mean_over_draws_of_classes(held_out):
+    domains = np.random.default_rng(0).normal(size=(D, 8))
+    names = [f"held_out_cosine_minus_without_{factor}" for factor in ("domain", "class")]
+    rows = []
+    for seed in range(100):
+        rng = np.random.default_rng(9000 + seed)
+        interaction = 0.7 * rng.normal(size=(D, C, 8))
+        true = domains[:, None] + rng.normal(size=(C, 8)) + interaction
+        cells = cell_means({"x": true}, 0.5, seed=seed)
+        table = factorization(cells, "sketch", {0: range(held_out)}, None)
+        rows.append([table.filter(quantity=n).select("value", "lo", "hi").row(0) for n in names])
+    value, lo, hi = np.array(rows).transpose(2, 1, 0)
+    mean = value.mean(axis=1, keepdims=True)
+    covered = ((lo <= mean) & (mean <= hi)).mean(axis=1)
+    assert ((covered >= 0.9) & (covered < 1)).all()
+
+
+def test_a_factor_that_cells_do_not_have_makes_the_sum_worse():
+    true = additive(4)
+    members = list(HELD_OUT[0])
+    domains = true.mean(axis=1) - true.mean(axis=(0, 1))
+    true[3, members] = true.mean(axis=(0, 1)) + domains[3]  # the cells are their domain alone
+    true[3, members] += 0.3 * np.random.default_rng(2).normal(size=(5, U))
+    got = factorization(cell_means({"x": true}, 0.5), "sketch", HELD_OUT, None)
+    more = got.filter(quantity="held_out_cosine_minus_without_class").row(0, named=True)
+    assert more["value"] < 0
+    assert got.filter(quantity="held_out_cosine_minus_without_domain")["lo"].item() > 0
+
+
+def test_exchanging_classes_is_no_chance_where_all_are_predicted_alike():
+    table = factorization(cell_means({"x": additive(0)}, 1.0), "sketch", HELD_OUT, None)
+    chance = dict(zip(table["quantity"], table["chance"], strict=True))
+    assert chance["held_out_cosine_without_class"] is None
+    assert chance["held_out_cosine_without_domain"] is not None

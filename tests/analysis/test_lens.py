@@ -12,7 +12,7 @@ from planted_activations import DOMAINS, planted
 from torch import nn
 
 from analysis.class_sets import class_sets
-from analysis.lens import LENS, STRENGTHS, logit_lens, readout, ridge_map, tuned_lens
+from analysis.lens import LENS, STRENGTHS, logit_lens, moments, readout, ridge_map, tuned_lens
 from analysis.probes import Activations
 from gen.models.trained import Learner
 from splits.errors import UserError
@@ -68,6 +68,45 @@ def test_a_domain_with_another_map_is_read_wrong_by_as_much_as_is_other(table):
     assert accuracy(table, "other", "sketch", classes="held_out") == 0
 
 
+def test_a_lens_keeps_of_the_own_accuracy_what_it_reads_of_a_domain_left_out(table):
+    rows = table.filter(classes="all", test_domain="sketch").drop_nulls("kept")
+    assert set(rows["domain"]) == {"sketch"}
+    assert set(rows["site"]) == {"linear", "other", "still"}
+    found = {row["site"]: row for row in rows.iter_rows(named=True)}
+    assert found["linear"]["kept"] == 1
+    assert found["linear"]["kept_lo"] < 1 < found["linear"]["kept_hi"]
+    assert found["other"]["kept"] == pytest.approx(2 / 8)
+    assert found["still"]["kept"] == pytest.approx(1 / C)
+    assert set(table["own"]) == {1.0}
+
+
+def test_of_a_model_that_guesses_a_lens_keeps_no_share():
+    """Sketches of every class stand where those of the next would: the model is always wrong."""
+    wrong = EMBEDDINGS.copy()
+    wrong[1] = np.roll(wrong[1], 1, axis=0)
+    true = {"linear": wrong @ UP, "embedding": wrong}
+    sides = planted(true, "train", 10, 0.01), planted(true, "test", 5, 0.01)
+    table = tuned_lens(*sides, DOMAINS, SETS, TEXTS).filter(classes="all", site="linear")
+    own = table.filter(pl.col("domain") == pl.col("test_domain"))
+    found = {row["domain"]: row for row in own.iter_rows(named=True)}
+    assert found["sketch"]["kept"] is None
+    assert found["sketch"]["value"] == found["sketch"]["own"] == 0
+    assert found["sketch"]["note"] == (
+        "no share is kept: the model's own accuracy, 0.0%, is not clearly above chance"
+    )
+    assert found["real"]["kept"] == found["clipart"]["kept"] == 1
+
+
+def test_moments_of_parts_add_up_to_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    x, y = 1 + rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
+    whole, parts = (
+        ridge_map(moments(x, y)),
+        ridge_map(moments(x[:9], y[:9]) + moments(x[9:], y[9:])),
+    )
+    assert np.allclose(whole(x), parts(x))
+
+
 def test_the_map_depends_on_no_image_of_the_test_domain(table):
     changed = {site: values.copy() for site, values in POOL.sites.items()}
     rows = (POOL.samples["domain"] == "sketch").to_numpy()
@@ -89,7 +128,7 @@ def test_the_strength_is_that_of_generalised_cross_validation(images, units):
     rng = np.random.default_rng(images)
     x = rng.normal(size=(images, units)) * np.linspace(0.1, 2, units)
     y = x[:, :3] + rng.normal(size=(images, 3))
-    found = ridge_map(x, y)
+    found = ridge_map(moments(x, y))
     centred = x - x.mean(axis=0)
     scale = np.trace(centred.T @ centred) / np.linalg.matrix_rank(centred)
     scores = []
@@ -107,7 +146,9 @@ def test_noise_asks_for_a_stronger_ridge():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 20))
     y = x @ rng.normal(size=(20, 4))
-    quiet, loud = (ridge_map(x, y + noise * rng.normal(size=y.shape)) for noise in (0.01, 30))
+    quiet, loud = (
+        ridge_map(moments(x, y + noise * rng.normal(size=y.shape))) for noise in (0.01, 30)
+    )
     assert quiet.strength < 1e-4 < 0.01 < loud.strength
 
 

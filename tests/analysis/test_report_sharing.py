@@ -13,9 +13,9 @@ from scipy.stats import t
 
 from analysis.report import sharing_headline, sharing_tables
 from analysis.report.page import named_tables
-from analysis.report.section import Section
+from analysis.report.section import Chart, Section
 from analysis.report.sharing import sharing_sections
-from analysis.report.sharing_families import lens_parts, transfer_parts
+from analysis.report.sharing_families import lens_parts, shares_of, transfer_parts
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_published import published_section
 from analysis.report.sharing_views import differences_view
@@ -327,12 +327,21 @@ def test_the_transfer_ratio_is_the_share_of_the_test_domains_own_classifier(rich
     assert seen["domains"].unique().to_list() == [len(DOMAINS) - 1]
 
 
-def test_the_lens_has_its_gap_on_the_domain_that_it_never_saw(rich):
-    table = tables_of(lens_parts(rich))["lens_lines"].filter(
-        site="layer4", setting="leave_out_domain", test_domain="quickdraw"
-    )
-    found = dict(table.select("line", "value").iter_rows())
-    assert found["others_seen"] - found["test_seen"] == pytest.approx(0.2)
+def test_what_a_lens_keeps_in_the_test_domain_stands_beside_other_domains_left_out(rich):
+    lines = tables_of(lens_parts(rich))["lens_lines"]
+    here = lines.filter(setting="leave_out_domain", test_domain="quickdraw")
+    found = {row["line"]: row for row in here.filter(site="layer4").iter_rows(named=True)}
+    assert (found["test_seen"]["value"], found["test_seen"]["own"]) == pytest.approx((0.38, 0.7))
+    assert found["test_seen"]["kept"] == pytest.approx(0.38 / 0.7)
+    assert found["others_seen"]["kept"] == pytest.approx(0.68 / 0.8)
+    assert found["others_seen"]["domains"] == len(DOMAINS) - 1
+    shares = shares_of(here)
+    assert "embedding" not in set(shares["site"])
+    assert shares.filter(site="layer4", line="test_seen")["value"].to_list() == [
+        found["test_seen"]["kept"]
+    ]
+    names = [part.name for part in lens_parts(rich) if isinstance(part, Chart)]
+    assert {"lens-tuned-quickdraw", "lens-kept-quickdraw"} <= set(names)
 
 
 def test_nothing_at_all_gives_one_section_that_says_missing(planted_source, tmp_path):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
-from planted_activations import DOMAINS, planted
+from planted_activations import DOMAINS, planted, without_images
 
 from analysis import discriminant
 from analysis.class_sets import class_sets
-from analysis.discriminant import equal_cells, fit_discriminant, smallest_cell
+from analysis.discriminant import equal_cells, fitted_classes, reading
 from analysis.transfer import TRANSFER, class_transfer
 
 C, U = 10, 12
@@ -86,26 +84,42 @@ def test_within_is_the_accuracy_of_the_domain_that_is_tested(table):
 
 
 def test_every_fit_sees_as_many_images_of_every_cell():
-    short = POOL.samples["id"].is_in([f"train/1/4/{i}" for i in range(2)]).not_().to_numpy()
-    sites = {site: values[short] for site, values in POOL.sites.items()}
-    pool = replace(POOL, samples=POOL.samples.filter(short), sites=sites)
-    assert smallest_cell(pool.samples, 3, C) == 4
-    equal = equal_cells(pool, 4)
-    assert set(equal.samples.group_by("domain", "class_id").len()["len"]) == {4}
-    kept = POOL.samples["id"].is_in(equal.samples["id"].to_list()).to_numpy()
-    assert np.array_equal(equal.sites["copies"], POOL.sites["copies"][kept])
+    pool = without_images(POOL, pl.col("id").is_in([f"train/1/4/{i}" for i in range(2)]))
+    fitted = fitted_classes(pool.samples, DOMAINS, range(C))
+    assert fitted == (tuple(range(C)), 4, "")
+    chosen = equal_cells(pool.samples, fitted)
+    assert set(pool.samples.filter(chosen).group_by("domain", "class_id").len()["len"]) == {4}
+    equal = without_images(pool, ~pl.lit(pl.Series(chosen)))
     found = class_transfer(pool, TESTED, DOMAINS, SETS[:1])
     assert found.equals(class_transfer(equal, TESTED, DOMAINS, SETS[:1]))
 
 
-def test_a_class_that_a_domain_lacks_leaves_the_table_empty_and_says_so():
-    mask = ((POOL.samples["domain"] == "sketch") & (POOL.samples["class_id"] == 4)).not_()
-    sites = {site: values[mask.to_numpy()] for site, values in POOL.sites.items()}
-    pool = replace(POOL, samples=POOL.samples.filter(mask), sites=sites)
+def test_a_class_that_a_domain_lacks_is_left_out_named_and_never_answered():
+    pool = without_images(POOL, (pl.col("domain") == "sketch") & (pl.col("class_id") == 1))
+    table = class_transfer(pool, TESTED, DOMAINS, SETS)
+    assert table["value"].null_count() == 0
+    assert set(table["chance"]) == {1 / (C - 1)}
+    rows = table.filter(site="copies", trained_on="real", domain="sketch")
+    assert rows["n_classes"].to_list() == [9, 7, 2, 4, 5]
+    assert set(rows["value"]) == {1.0}
+    assert set(table["note"]) == {
+        "without classes that have fewer than 2 images to fit on in some domain: "
+        "class 1 (0 in sketch)"
+    }
+    without = [without_images(x, pl.col("class_id") == 1) for x in (pool, TESTED)]
+    sets = [chosen._replace(members=tuple(set(chosen.members) - {1})) for chosen in SETS]
+    assert table.drop("note").equals(class_transfer(*without, DOMAINS, sets).drop("note"))
+
+
+def test_a_domain_without_images_leaves_the_table_empty_and_says_what_to_do():
+    pool = without_images(POOL, (pl.col("domain") == "sketch") & (pl.col("class_id") > 0))
     table = class_transfer(pool, TESTED, DOMAINS, SETS)
     assert table.height == 3 * 9 * len(SETS)
     assert table["value"].null_count() == table["within"].null_count() == table.height
-    assert set(table["note"]) == {"a cell has 0 images to fit on, not 2"}
+    (note,) = set(table["note"])
+    assert note.startswith("1 of 10 classes are left; fewer than 2 images to fit on")
+    assert "class 1 (0 in sketch)" in note
+    assert note.endswith("1 more; raise `analysis.images`, or add training images of these cells")
 
 
 def test_wide_layers_are_read_in_principal_components_and_the_table_says_so(monkeypatch):
@@ -115,9 +129,9 @@ def test_wide_layers_are_read_in_principal_components_and_the_table_says_so(monk
     table = class_transfer(pool, tested, DOMAINS, SETS)
     assert table["value"].min() == 1
     assert set(table["note"]) == {f"of {U + 20} units the first {U} principal components"}
-    model = fit_discriminant(pool.sites["x"], pool.labels)
-    assert model.basis_KU.shape == (U, U + 20)
-    assert np.allclose(model.basis_KU @ model.basis_KU.T, np.eye(U))
+    basis_KU = reading(pool.sites["x"]).basis_KU
+    assert basis_KU.shape == (U, U + 20)
+    assert np.allclose(basis_KU @ basis_KU.T, np.eye(U))
 
 
 def test_an_image_that_is_tested_is_never_fitted_on():
