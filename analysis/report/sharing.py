@@ -11,9 +11,8 @@ from analysis.report.sharing_families import family_sections, first_run
 from analysis.report.sharing_figures import (
     CLASS_SETS,
     GEOMETRY,
-    HIGHEST,
-    LOWEST,
     MOST_PANELS,
+    beyond_axis,
     kinds_figure,
     layer_figure,
 )
@@ -179,8 +178,7 @@ def _extent(plan: StudyPlan, rows: pl.DataFrame, settings: list[str]) -> str:
         told.append("A line per draw of held-out classes and seed; none is averaged.")
     if len(settings) > MOST_PANELS:
         told.append(f"The first {MOST_PANELS} of {len(settings)} settings; all are in the CSV.")
-    if rows.filter((pl.col("value") < LOWEST) | (pl.col("value") > HIGHEST)).height:
-        told.append(f"Estimates beyond {LOWEST:g} and {HIGHEST:g} leave the axis.")
+    told += beyond_axis(rows)
     gaps = rows["value"].null_count()
     if gaps:
         told.append(f"{gaps} of {rows.height} numbers are not estimable: the CSV says why.")

@@ -7,7 +7,7 @@ import polars as pl
 from analysis.report.evaluation_figures import dot_figure
 from analysis.report.sae_section import sae_parts
 from analysis.report.section import Chart, Section, Table, Text
-from analysis.report.sharing_figures import MOST_PANELS, Looks, kinds_figure
+from analysis.report.sharing_figures import MOST_PANELS, Looks, beyond_axis, kinds_figure
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites, transfer_matrix
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_tables import (
@@ -201,7 +201,7 @@ def _kinds_chart(
 
 def _rest(plan: StudyPlan, rows: pl.DataFrame) -> str:
     """What a chart has several lines of, and what it leaves out."""
-    told = []
+    told = beyond_axis(rows)
     if plan.is_replicated:
         told.append("A line per draw of held-out classes and seed; none is averaged.")
     settings = rows["setting"].n_unique()

@@ -278,6 +278,13 @@ def broken(table: pl.DataFrame, keys: list[str], columns: list[str]) -> list[np.
     return [np.concatenate([np.append(piece, np.nan) for piece in part])[:-1] for part in pieces]
 
 
+def beyond_axis(rows: pl.DataFrame) -> list[str]:
+    """What is said where a `value` lies outside of the axis of a figure by layer."""
+    if rows.filter((pl.col("value") < LOWEST) | (pl.col("value") > HIGHEST)).is_empty():
+        return []
+    return [f"Estimates beyond {LOWEST:g} and {HIGHEST:g} leave the axis."]
+
+
 def _similarity_axis(grid: _Grid, *tables: pl.DataFrame) -> None:
     """One scale that holds all that is drawn, as far as similarities can mean much."""
     names = ("value", "lo", "hi", "chance", "chance_lo", "chance_hi", "ceiling", "floor")

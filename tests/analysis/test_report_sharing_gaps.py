@@ -12,7 +12,7 @@ from analysis.report.page import named_tables
 from analysis.report.section import Section, Text
 from analysis.report.sharing import generalization_section, layers_section, sharing_sections
 from analysis.report.sharing_families import lens_parts, transfer_parts
-from analysis.report.sharing_figures import kinds_figure
+from analysis.report.sharing_figures import beyond_axis, kinds_figure
 from analysis.report.sharing_floor import with_floors
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_points import generalization_figure
@@ -270,3 +270,8 @@ def test_maps_and_distances_stand_without_each_other(rich, gone):
     assert tables_of(parts)[gone].is_empty()
     both = {name: rich.analyses[name].clear() for name in ("maps", "map_distances")}
     assert maps_parts(replace(rich, analyses=rich.analyses | both)) == []
+
+
+def test_values_beyond_the_axis_are_told():
+    assert beyond_axis(pl.DataFrame({"value": [0.3, None, 1.5]})) == []
+    assert "leave the axis" in beyond_axis(pl.DataFrame({"value": [0.3, 1.6]}))[0]
