@@ -51,7 +51,7 @@ test-slurm: $(READY) ## the tests on a Slurm cluster, started here (Debian: slur
 
 .PHONY: test-browser
 test-browser: $(READY) ## open the report in headless Chromium (Debian: chromium, chromium-driver)
-	$(BIN)/python -m pytest -m browser $(ARGS)
+	$(BIN)/python -m pytest -m browser
 
 .PHONY: referee
 referee: $(REFEREE) ## CLIP_benchmark scores exported models: do its numbers equal ours?

@@ -132,7 +132,6 @@ def test_a_covariate_that_is_the_same_everywhere_changes_nothing():
 # ---------------------------------------------------------------------------- what counts
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "seeds"), [(6, 1), (6, 3), (12, 3)])
 def test_few_studies_find_a_relation_where_settings_differ_for_other_reasons(settings, seeds):
     """Covariates and errors that follow the settings, as in real designs."""

@@ -191,7 +191,6 @@ def files_below(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_figures")
 def test_two_writes_give_equal_bytes_and_delete_what_was_there_before(
     planted_study, planted_report, tmp_path

@@ -194,10 +194,9 @@ def test_without_script_everything_is_there_and_heads_are_words(rich_report, tmp
 
 @pytest.fixture(scope="module")
 def many_report(tmp_path_factory):
-    """Folder of the report on more than a hundred runs, with the analyses of unchanged studies."""
+    """Folder of the report on more than a hundred runs."""
     folder = tmp_path_factory.mktemp("many")
-    asked = EVERYTHING | MANY_RUNS | {"analyses": ("similarity", "factorization")}
-    study = write_study(folder / "planted", **asked)
+    study = write_study(folder / "planted", **(EVERYTHING | MANY_RUNS))
     assert len(study.plan.runs) > 100
     write_report(load_results(study.plan, study.folder), folder / "report", COMMAND)
     return folder / "report"

@@ -105,7 +105,6 @@ def test_the_p_value_of_two_images_of_one_domain_is_that_of_the_hypergeometric_l
     assert found.p_J[0] == pytest.approx(19 / 79, abs=0.07)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("many", "images"), [(75, (2, 6)), (345, (15, 40))])
 def test_few_images_of_many_classes_have_no_impossible_p(many, images):
     rng = np.random.default_rng(5)
