@@ -256,7 +256,7 @@ def _probe_charts(
     if few_shot["shots"].count():
         note = (
             _probe_note(plan, of_shots.filter(classes="held_out"), "Vertical lines")
-            + " Points: draws of the probe's images; the curve is their mean."
+            + " Ticks on them: draws of the probe's images; the curve is their mean."
         )
         charts.append(
             Chart(

@@ -44,7 +44,7 @@ def site_figure(table: pl.DataFrame) -> Figure:
     for axes, setting in panels:
         sites = sites_of(table.filter(setting=setting))
         axes.set_xticks(sites["depth"].to_list(), sites["site"].to_list(), rotation=45, ha="right")
-    legend(figure, _legend(table, CLASS_LABELS))
+    legend(figure, _legend(table, CLASS_LABELS, "o"))
     return figure
 
 
@@ -66,7 +66,7 @@ def few_shot_figure(table: pl.DataFrame) -> Figure:
         axes.set_xticks(shots, [str(k) for k in shots])
         if axes.xaxis.get_tick_params()["labelbottom"]:
             axes.set_xlabel("images per class")
-    legend(figure, _legend(table, {"held_out": CLASS_LABELS["held_out"]}))
+    legend(figure, _legend(table, {"held_out": CLASS_LABELS["held_out"]}, "+"))
     return figure
 
 
@@ -161,7 +161,7 @@ def _broken(table: pl.DataFrame, keys: list[str], columns: list[str]) -> list[np
 
 
 def _few_shot_panel(axes: Axes, table: pl.DataFrame) -> None:
-    """A line through the means over draws of images; a point with its interval per draw."""
+    """A line through the means over draws of images; a tick on its interval per draw."""
     known = table.drop_nulls("value")
     many = known.select("run", "draw").n_unique()
     seeds = known["probe_seed"].unique().sort().to_list()
@@ -175,11 +175,21 @@ def _few_shot_panel(axes: Axes, table: pl.DataFrame) -> None:
         shift = 0.1 * (ranks.to_numpy() - (len(seeds) - 1) / 2) + 0.03 * (2 * place - 1)
         x = rows["shots"].to_numpy() * 2.0**shift  # beside each other, not on each other
         width = 0.7 if many == 1 else 0.4
-        gap = np.full(len(x), np.nan)
-        ends = np.column_stack([rows["lo"].to_numpy(), rows["hi"].to_numpy(), gap]).ravel()
-        axes.plot(np.repeat(x, 3), ends, color=colour, linewidth=width, alpha=0.6)
-        size = 3.0 if many == 1 else 1.6
-        axes.plot(x, rows["value"], "o", color=colour, markersize=size)
+        across = (0.98 * x, 1.02 * x)
+        for (left, right), (low, high), thick, alpha in (
+            ((x, x), (rows["lo"], rows["hi"]), width, 0.6),
+            (across, (rows["value"], rows["value"]), 2 * width, 1.0),
+        ):
+            axes.plot(*_dashes(left, right, low, high), color=colour, linewidth=thick, alpha=alpha)
+
+
+def _dashes(
+    left: np.ndarray, right: np.ndarray, low: pl.Series, high: pl.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strokes from (left, low) to (right, high) as one artist, parted by NaN."""
+    gap = np.full(len(left), np.nan)
+    x, y = (left, right, gap), (low.to_numpy(), high.to_numpy(), gap)
+    return np.column_stack(x).ravel(), np.column_stack(y).ravel()
 
 
 def _colour(rows: pl.DataFrame, trained_on: str) -> str:
@@ -195,11 +205,11 @@ def _say_missing(axes: Axes, table: pl.DataFrame) -> None:
     axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", color=GREY, style="italic")
 
 
-def _legend(table: pl.DataFrame, class_sets: dict[str, str]) -> list[Artist]:
+def _legend(table: pl.DataFrame, class_sets: dict[str, str], marker: str) -> list[Artist]:
     test_domain = table["test_domain"][0]
     natural = table.filter(pl.col("trained_on") != pl.col("test_domain"))["trained_on"]
     trained = {test_domain: TEST} | {name: NATURAL for name in natural.unique().sort().to_list()}
-    point = {"marker": "o", "markersize": 4}
+    point = {"marker": marker, "markersize": 4}
     return [
         *(
             Line2D([], [], color=colour, label=f"trained on {name}", **point)  # type: ignore[arg-type]

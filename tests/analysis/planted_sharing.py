@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -101,6 +102,7 @@ def _sets(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     )
 
 
+@cache
 def pattern(setting: str, classes: int) -> list[float]:
     """Delete-one values, around 0, whose interval goes from -1 to 1.
 
@@ -143,9 +145,10 @@ def factorization_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
 def transfer_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     """analysis/transfer.parquet of a run: 0.8 within a domain, 0.4 to others, 0.2 to test ones."""
     rows = []
+    sets = _sets(run, plan).select("classes", "draw", "n").rows()
     for depth, (a, b) in product(range(len(SITES)), product(DOMAINS, DOMAINS)):
         value = 0.8 if a == b else 0.2 if b in run.test_domains else 0.4
-        for classes, draw, n in _sets(run, plan).select("classes", "draw", "n").iter_rows():
+        for classes, draw, n in sets:
             score = value - 0.1 * (classes == "held_out")
             own = 0.8 - 0.1 * (classes == "held_out")
             key = {"trained_on": a, "domain": b, "draw": draw, "classes": classes}
@@ -199,9 +202,10 @@ def published_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     """analysis/published.parquet of a run: 0.3 of pairs with a test domain, 0.5 of others."""
     rows = []
     places = [("cka", depth) for depth in range(len(SITES))] + [("sae_overlap", len(SITES) - 1)]
+    sets = _sets(run, plan).select("classes", "draw", "n").rows()
     for (measure, depth), (a, b) in product(places, combinations(DOMAINS, 2)):
         value = 0.3 if {a, b} & set(run.test_domains) else 0.5
-        for classes, draw, n in _sets(run, plan).select("classes", "draw", "n").iter_rows():
+        for classes, draw, n in sets:
             key = {
                 "measure": measure,
                 "domain_a": a,

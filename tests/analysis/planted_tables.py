@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -161,61 +161,87 @@ def evaluation_of(
     return pl.DataFrame(rows, schema_overrides=floats | {"samples_seen": pl.Int64})
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Of N test samples: classes, the best answers, and whether the class is in the best five."""
+
+    labels: np.ndarray
+    first: np.ndarray
+    among_five: np.ndarray
+
+    def of(self, which: np.ndarray) -> Answers:
+        return Answers(self.labels[which], self.first[which], self.among_five[which])
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.first == self.labels).mean())
+
+
 def _parts(
     predictions: pl.DataFrame, run: PlannedRun, plan: StudyPlan
-) -> Iterator[tuple[int, pl.DataFrame, dict]]:
+) -> Iterator[tuple[int, Answers, dict]]:
     for (split, domain), group in predictions.group_by("split", "domain", maintain_order=True):
+        five = group["top5"].list
+        among = five.contains(group["label"]).to_numpy()
+        answers = Answers(group["label"].to_numpy(), five.first().to_numpy(), among)
         for draw in run.draws:
-            held_out = pl.col("class_name").is_in(plan.draws[draw])
-            sets = {"held_out": held_out, "seen": ~held_out, "all": pl.lit(True)}
-            for classes, rows in sets.items():
+            held_out = np.isin(answers.labels, _numbers(plan.draws[draw]))
+            sets = {"held_out": held_out, "seen": ~held_out, "all": np.ones_like(held_out)}
+            for classes, which in sets.items():
                 where = {"split": split, "domain": domain, "classes": classes}
-                yield draw, group.filter(rows), where
+                yield draw, answers.of(which), where
 
 
-def _accuracies(part: pl.DataFrame) -> Iterator[dict]:
-    labels, top5 = part["label"].to_numpy(), np.array(part["top5"].to_list())
-    first, any_of_five = top5[:, 0] == labels, (top5 == labels[:, None]).any(axis=1)
+def _numbers(names: Sequence[str]) -> list[int]:
+    return [CLASSES.index(name) for name in names]
+
+
+def _accuracies(part: Answers) -> Iterator[dict]:
+    first = part.first == part.labels
     for name, score, right, guesses in (
         ("balanced_top1", balanced_accuracy, first, 1),
-        ("balanced_top5", balanced_accuracy, any_of_five, 5),
+        ("balanced_top5", balanced_accuracy, part.among_five, 5),
         ("top1", plain_accuracy, first, 1),
     ):
-        estimate = score(right, labels)
+        estimate = _estimate(score, tuple(right), tuple(part.labels))
         limits = {"value": estimate.value, "lo": estimate.lo, "hi": estimate.hi}
-        chance = guesses / len(CLASSES)
-        yield {"metric": name, **limits, "n": len(part), "n_classes": estimate.n_classes} | {
-            "chance": chance
-        }
+        counts = {"n": estimate.n, "n_classes": estimate.n_classes}
+        yield {"metric": name, **limits, **counts, "chance": guesses / len(CLASSES)}
 
 
-def _finals(part: pl.DataFrame, where: dict, held_out: Sequence[str]) -> Iterator[dict]:
+@cache
+def _estimate(
+    score: Callable[[np.ndarray, np.ndarray], Estimate],
+    right: tuple[bool, ...],
+    labels: tuple[int, ...],
+) -> Estimate:
+    """A score; many runs give the same answers."""
+    return score(np.array(right), np.array(labels))
+
+
+def _finals(part: Answers, where: dict, held_out: Sequence[str]) -> Iterator[dict]:
     """What is scored of final weights only; intervals are planted as 0.05 to both sides."""
-    first = part["top5"].list.first()
-    accuracy = float((first == part["label"]).mean())  # type: ignore[arg-type]
-    yield _row("macro_f1", accuracy, part, 1 / len(CLASSES))
-    yield _row("ece", abs(0.75 - accuracy), part)
-    names = first.replace_strict(list(range(len(CLASSES))), CLASSES)
+    yield _row("macro_f1", part.accuracy, part, 1 / len(CLASSES))
+    yield _row("ece", abs(0.75 - part.accuracy), part)
     mixed_up = {"held_out": ("held_out_as_seen", False), "seen": ("seen_as_held_out", True)}
     if where["classes"] in mixed_up:
         metric, to_held_out = mixed_up[where["classes"]]
         share = len(held_out) / len(CLASSES)
-        taken = float((names.is_in(held_out) == to_held_out).mean())  # type: ignore[arg-type]
+        taken = float((np.isin(part.first, _numbers(held_out)) == to_held_out).mean())
         yield _row(metric, taken, part, share if to_held_out else 1 - share)
 
 
-def _retrieval(part: pl.DataFrame, classes: str) -> Iterator[dict]:
-    accuracy = float((part["top5"].list.first() == part["label"]).mean())  # type: ignore[arg-type]
+def _retrieval(part: Answers, classes: str) -> Iterator[dict]:
     for direction, rank in product(("image_to_text", "text_to_image"), (1, 5, 10)):
-        value = accuracy * (0.4 + 0.05 * rank) - 0.05 * (direction == "text_to_image")
+        value = part.accuracy * (0.4 + 0.05 * rank) - 0.05 * (direction == "text_to_image")
         yield _row(f"{direction}_r{rank}", max(0.0, value), part, rank / 120)
     if classes == "all":
-        yield _row("modality_gap", 1.1 - 0.5 * accuracy, part)
+        yield _row("modality_gap", 1.1 - 0.5 * part.accuracy, part)
 
 
-def _row(metric: str, value: float, part: pl.DataFrame, chance: float | None = None) -> dict:
+def _row(metric: str, value: float, part: Answers, chance: float | None = None) -> dict:
     limits = {"value": value, "lo": max(0.0, value - 0.05), "hi": value + 0.05}
-    counts = {"n": len(part), "n_classes": part["label"].n_unique()}
+    counts = {"n": len(part.labels), "n_classes": len(np.unique(part.labels))}
     return {"metric": metric, **limits, **counts, "chance": chance}
 
 
