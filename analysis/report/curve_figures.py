@@ -18,6 +18,7 @@ from analysis.report.figures import (
     GREY,
     NARROW,
     WIDTH,
+    domain_panels,
     legend,
     setting_colour,
     setting_handles,
@@ -48,21 +49,20 @@ def curve_figure(table: pl.DataFrame, axis: str) -> Figure:
     test_domains = table["test_domain"].unique(maintain_order=True).to_list()
     most = int(table.group_by("family", "test_domain", axis).len()["len"].max() or 1)  # type: ignore[arg-type]
     step = _step(table, axis)
-    figure, panels = _panels(test_domains)
-    for axes, test_domain in zip(panels, test_domains, strict=True):
+    figure, panels = domain_panels(test_domains)
+    for axes, test_domain in panels:
         part = table.filter(test_domain=test_domain)
         for place, family in enumerate(families):
             shift = (place - (len(families) - 1) / 2) * step
             rows = part.filter(family=family)
             _curve(axes, rows, axis, _family_look(place), shift, step / (2 * most))
         _chance(axes, part)
-        axes.set_title(f"test domain {test_domain}")
         axes.set_xlabel(AXIS_LABELS[axis])
         if axis == DIVERSITY:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         else:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    _scores_axis(panels)
+    _scores_axis([axes for axes, _ in panels])
     handles = [*_family_handles(families), _chance_handle()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(panels) > 1 else 1)
     return figure
@@ -136,20 +136,6 @@ def _curve(
     axes.plot(
         means[axis].to_numpy() + shift, means["value"], color=colour, linestyle=style, linewidth=1.6
     )
-
-
-def _panels(test_domains: list[str]) -> tuple[Figure, list[Axes]]:
-    """A panel per test domain, at most three side by side."""
-    columns = min(3, len(test_domains))
-    rows = -(-len(test_domains) // columns)
-    size = (WIDTH if columns > 1 else NARROW, 3.0 * rows + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.ravel()[len(test_domains) :]:
-        axes.set_visible(False)
-    for axes in grid.ravel()[: len(test_domains)]:
-        axes.tick_params(labelbottom=True)
-    return figure, grid.ravel()[: len(test_domains)].tolist()
 
 
 def _scores_axis(panels: Sequence[Axes]) -> None:

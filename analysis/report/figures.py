@@ -94,6 +94,22 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
+def domain_panels(test_domains: Sequence[str]) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """A panel per test domain on the same axes, at most three side by side."""
+    columns = min(3, len(test_domains))
+    rows = -(-len(test_domains) // columns)
+    size = (WIDTH if columns > 1 else NARROW, 3.1 * rows + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.ravel()[len(test_domains) :]:
+        axes.set_visible(False)
+    panels = list(zip(grid.ravel().tolist(), test_domains, strict=False))
+    for axes, test_domain in panels:
+        axes.set_title(f"test domain {test_domain}")
+        axes.tick_params(labelbottom=True)
+    return figure, panels
+
+
 def svg_text(figure: Figure, name: str) -> str:
     """The figure as SVG: equal figures give equal bytes; ids start with `name`."""
     buffer = io.StringIO()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
 import polars as pl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.report.figures import GREY, INK, NARROW, WIDTH, legend, styled
-from analysis.report.sharing_heat import MOST_ROWS, Matrix
+from analysis.report.sharing_heat import MOST_ROWS
 from analysis.report.summary import percent, setting_label
 
 TEST, NATURAL, OTHER = "#D55E00", "#0072B2", "#c4c4c4"
@@ -119,27 +118,3 @@ def _legend(colours: Mapping[str, str], test_domain: str) -> list[Artist]:
     marked = {"markeredgecolor": INK, "markeredgewidth": 0.7, "markersize": 5}
     label = f"{test_domain}, held-out classes"
     return [*handles, Line2D([], [], color=TEST, label=label, **marked, **point)]  # type: ignore[arg-type]
-
-
-def distance_matrix(domains: Sequence[str], quantity: str) -> Matrix:
-    """How distances of one run and site become a panel of `heat_figure`; the diagonal is empty.
-
-    A cell has a dot where its interval reaches 0: no further apart than noise.
-
-    Args:
-        domains: names of rows and columns.
-        quantity: of `analysis.domain_distances`.
-    """
-
-    def matrix(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        places = {name: place for place, name in enumerate(domains)}
-        values = np.full((len(domains), len(domains)), np.nan)
-        by_chance = np.zeros_like(values, dtype=bool)
-        known = rows.filter(pl.col("quantity") == quantity).drop_nulls(["value", "domain_b"])
-        for row in known.iter_rows(named=True):
-            i, j = places[row["domain_a"]], places[row["domain_b"]]
-            values[i, j] = values[j, i] = row["value"]
-            by_chance[i, j] = by_chance[j, i] = row["lo"] is not None and row["lo"] <= 0
-        return values, by_chance
-
-    return matrix

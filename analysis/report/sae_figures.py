@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.report.figures import GREY, NARROW, WIDTH, legend, styled
-from analysis.report.sharing_heat import Matrix, some_settings
+from analysis.report.sharing_heat import some_settings
 from analysis.report.summary import setting_label
 from analysis.sae_features import BOTH, DOMAIN, OTHER, SHARED
 
@@ -99,23 +99,6 @@ def _entropy_legend() -> list[Line2D]:
     chance = Line2D([], [], color="#aaaaaa", marker=".", linestyle="", markersize=2)
     chance.set_label("labels shuffled")
     return [*kinds, chance]
-
-
-def feature_matrix(domains: Sequence[str]) -> Matrix:
-    """How sharing of one autoencoder becomes a panel of `heat_figure`; the diagonal: ceilings."""
-
-    def matrix(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        places = {name: place for place, name in enumerate(domains)}
-        values = np.full((len(domains), len(domains)), np.nan)
-        by_chance = np.zeros_like(values, dtype=bool)
-        for row in rows.drop_nulls("value").iter_rows(named=True):
-            i, j = places[row["domain_a"]], places[row["domain_b"]]
-            values[i, j] = values[j, i] = row["value"]
-            known = row["lo"] is not None and row["floor"] is not None
-            by_chance[i, j] = by_chance[j, i] = known and row["lo"] <= row["floor"]
-        return values, by_chance
-
-    return matrix
 
 
 @styled

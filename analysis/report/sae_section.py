@@ -9,7 +9,8 @@ import polars as pl
 
 from analysis.feature_images import notable_features
 from analysis.report import sae_tables
-from analysis.report.sae_figures import entropy_figure, feature_matrix, image_figure
+from analysis.report.domain_matrices import pair_matrix
+from analysis.report.sae_figures import entropy_figure, image_figure
 from analysis.report.section import Chart, Table, Text
 from analysis.report.sharing_heat import heat_figure, some_settings, some_sites
 from analysis.report.sharing_tables import KEYS
@@ -108,7 +109,7 @@ def _charts(
     domains = results.plan.domains
     label = f"Features by the domains and classes that they fire for, test domain {test_domain}"
     shared = f"Features that domains share, test domain {test_domain}"
-    heat = heat_figure(pairs, sites, domains, feature_matrix(domains), "Jaccard index")
+    heat = heat_figure(pairs, sites, domains, pair_matrix(domains, "floor"), "Jaccard index")
     return [
         Chart(
             f"sae-features-{test_domain}",

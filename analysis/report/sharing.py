@@ -6,6 +6,7 @@ import polars as pl
 
 from analysis.headline import headline
 from analysis.report import sharing_headline, sharing_tables, sharing_views
+from analysis.report.domain_matrices import similarity_matrix
 from analysis.report.section import Chart, Section, Table, Text
 from analysis.report.sharing_families import family_sections, first_run
 from analysis.report.sharing_figures import (
@@ -17,7 +18,7 @@ from analysis.report.sharing_figures import (
     layer_figure,
 )
 from analysis.report.sharing_floor import uncorrected, with_floors
-from analysis.report.sharing_heat import MOST_ROWS, heat_figure, similarity_matrix, some_sites
+from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
 from analysis.report.sharing_points import generalization_figure, time_figure
 from analysis.report.sharing_published import published_section
 from analysis.report.sharing_tables import RESIDUAL, SHARED

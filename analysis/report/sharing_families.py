@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from analysis.report.domain_matrices import transfer_matrix
 from analysis.report.evaluation_figures import dot_figure
 from analysis.report.sae_section import sae_parts
 from analysis.report.section import Chart, Section, Table, Text
 from analysis.report.sharing_figures import MOST_PANELS, Looks, beyond_axis, kinds_figure
-from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites, transfer_matrix
+from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_tables import (
     ESTIMATE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -11,8 +11,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.report.domain_matrices import Matrix
 from analysis.report.figures import GREY, NARROW, WIDTH, styled
-from analysis.report.sharing_tables import own_ceilings
 from analysis.report.sharing_text import number
 from analysis.report.summary import setting_label
 
@@ -26,8 +26,6 @@ SQUARE = 1.75
 """inches of a panel"""
 BESIDE, BELOW = 2.3, 1.3
 """inches for names of domains and the scale of colours"""
-Matrix = Callable[[pl.DataFrame], tuple[np.ndarray, np.ndarray]]
-"""rows of one panel → values [D, D], and whether a cell is no more than chance [D, D]"""
 
 
 def some_sites(table: pl.DataFrame, most: int = MOST_COLUMNS) -> list[str]:
@@ -44,42 +42,6 @@ def some_settings(names: Iterable[str]) -> list[str]:
     every = list(names)
     first = sorted(every, key=lambda name: name not in TOLD)[:MOST_ROWS]
     return [name for name in every if name in first]
-
-
-def similarity_matrix(domains: tuple[str, ...]) -> Matrix:
-    """How the rows of one run and site become a panel: similarities, ceilings on the diagonal."""
-
-    def matrix(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        places = {name: place for place, name in enumerate(domains)}
-        values = np.full((len(domains), len(domains)), np.nan)
-        by_chance = np.zeros_like(values, dtype=bool)
-        for row in rows.drop_nulls("value").iter_rows(named=True):
-            i, j = places[row["domain_a"]], places[row["domain_b"]]
-            values[i, j] = values[j, i] = row["value"]
-            known = row["lo"] is not None and row["chance_hi"] is not None
-            by_chance[i, j] = by_chance[j, i] = known and row["lo"] <= row["chance_hi"]
-        for name, ceiling in own_ceilings(rows, domains).items():
-            values[places[name], places[name]] = ceiling
-        return values, by_chance
-
-    return matrix
-
-
-def transfer_matrix(domains: tuple[str, ...]) -> Matrix:
-    """How the rows of one run and site become a panel: trained on (rows), tested on (columns)."""
-
-    def matrix(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        places = {name: place for place, name in enumerate(domains)}
-        values = np.full((len(domains), len(domains)), np.nan)
-        by_chance = np.zeros_like(values, dtype=bool)
-        for row in rows.drop_nulls("value").iter_rows(named=True):
-            i, j = places[row["trained_on"]], places[row["domain"]]
-            values[i, j] = row["value"]
-            known = row["lo"] is not None and row["chance"] is not None
-            by_chance[i, j] = known and row["lo"] <= row["chance"]
-        return values, by_chance
-
-    return matrix
 
 
 @styled

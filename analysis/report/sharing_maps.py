@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.report.map_figures import distance_matrix, map_figure
+from analysis.report.domain_matrices import pair_matrix
+from analysis.report.map_figures import map_figure
 from analysis.report.section import Chart, Table, Text
 from analysis.report.sharing_heat import heat_figure, some_settings, some_sites
 from analysis.report.sharing_tables import KEYS, by_target
@@ -95,7 +96,7 @@ def _distance_charts(
     if not known:
         return []
     test_domain = known[0][KEYS[0]][0]
-    matrix = distance_matrix(plan.domains, QUANTITY)
+    matrix = pair_matrix(plan.domains)
     figure = heat_figure(rows, some_sites(known[0]), plan.domains, matrix, "relative distance")
     label = f"Distances between domains, class by class; test domain {test_domain}"
     name = f"map-distances-{test_domain}"

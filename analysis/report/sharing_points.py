@@ -14,8 +14,7 @@ from analysis.report.accuracy_figures import MARKERS
 from analysis.report.figures import (
     GREY,
     INK,
-    NARROW,
-    WIDTH,
+    domain_panels,
     legend,
     setting_colour,
     setting_handles,
@@ -25,8 +24,6 @@ from analysis.report.summary import thousands
 
 MOST_BANDS = 8
 """lines in a panel whose bands can be told from each other"""
-
-
 ROOM = 1.05
 """height of an axis, in the highest end of an interval"""
 
@@ -40,7 +37,7 @@ def time_figure(table: pl.DataFrame, settings: Sequence[str], label: str) -> Fig
         settings: of the study, which have their colours from it.
         label: of the measure.
     """
-    figure, panels = _panels(table["test_domain"].unique(maintain_order=True).to_list())
+    figure, panels = domain_panels(table["test_domain"].unique(maintain_order=True).to_list())
     for axes, test_domain in panels:
         lines = table.filter(test_domain=test_domain).partition_by(
             "run", "draw", maintain_order=True
@@ -82,7 +79,7 @@ def generalization_figure(table: pl.DataFrame, settings: Sequence[str], label: s
         label: of the measure.
     """
     known = table.drop_nulls(["sharing", "held_out"])
-    figure, panels = _panels(known["test_domain"].unique(maintain_order=True).to_list())
+    figure, panels = domain_panels(known["test_domain"].unique(maintain_order=True).to_list())
     draws = table["draw"].unique().sort().to_list()
     for axes, test_domain in panels:
         for row in known.filter(test_domain=test_domain).iter_rows(named=True):
@@ -123,19 +120,3 @@ def _ends(row: dict, key: str) -> list[list[float]] | None:
     if lo is None or hi is None:
         return None
     return [[max(0.0, value - lo)], [max(0.0, hi - value)]]
-
-
-def _panels(test_domains: Sequence[str]) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A panel per test domain, at most three side by side."""
-    columns = min(3, len(test_domains))
-    rows = -(-len(test_domains) // columns)
-    size = (WIDTH if columns > 1 else NARROW, 3.1 * rows + 0.9)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.ravel()[len(test_domains) :]:
-        axes.set_visible(False)
-    panels = list(zip(grid.ravel().tolist(), test_domains, strict=False))
-    for axes, test_domain in panels:
-        axes.set_title(f"test domain {test_domain}")
-        axes.tick_params(labelbottom=True)
-    return figure, panels

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from planting import COMMAND, DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, write_study
+from planting import COMMAND, DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, load, write_study
 
 from analysis.report.page import write_report
-from analysis.report.study import load_results
+from analysis.report.study import StudyResults
 
 SLOW_FIGURES = (
     *("sharing.layer_figure", "sharing.kinds_figure", "sharing.heat_figure"),
@@ -27,6 +27,12 @@ def planted_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
     return write_study(tmp_path_factory.mktemp("source") / "planted")
 
 
+@pytest.fixture(scope="session")
+def results(planted_source: PlantedStudy) -> StudyResults:
+    """What is read of it."""
+    return load(planted_source)
+
+
 @pytest.fixture
 def planted_study(planted_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
     """A copy of it, to be changed."""
@@ -37,7 +43,7 @@ def planted_study(planted_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
 def planted_report(planted_source: PlantedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the report on that study; to be read only."""
     folder = tmp_path_factory.mktemp("report") / "report"
-    write_report(load_results(planted_source.plan, planted_source.folder), folder, COMMAND)
+    write_report(load(planted_source), folder, COMMAND)
     return folder
 
 
@@ -57,6 +63,12 @@ def replicated_study(replicated_source: PlantedStudy, tmp_path: Path) -> Planted
 def rich_source(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
     """All that a study may ask for: prompt sets, milestones, probes, a pretrained model."""
     return write_study(tmp_path_factory.mktemp("rich") / "planted", **EVERYTHING)
+
+
+@pytest.fixture(scope="session")
+def rich(rich_source: PlantedStudy) -> StudyResults:
+    """What is read of it."""
+    return load(rich_source)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from planted_tables import (
     probes_of,
 )
 
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study import PlannedRun, StudyPlan, StudyResults, load_results
 from gen.runs import ANALYSES, Target, run_name, sha256_of
 from gen.schema import AnalysisKind
 
@@ -129,6 +129,11 @@ def write_study(
         _write_tables(folder / run.name, run, plan, milestones, retrieval)
         _write_record(folder / run.name, run, arm)
     return PlantedStudy(plan, folder, {name: PLANTED[name] for name in SETTINGS})
+
+
+def load(study: PlantedStudy) -> StudyResults:
+    """What a report reads of a planted study."""
+    return load_results(study.plan, study.folder)
 
 
 def write_arms(folder: Path, arms: dict[str, dict]) -> list[PlantedStudy]:

@@ -6,26 +6,16 @@ from math import sqrt
 import numpy as np
 import polars as pl
 import pytest
-from planting import write_study
+from planting import load, write_study
 
 from analysis.report.contrasts import _over_seeds, contrasts
 from analysis.report.quantities import generalization_section
 from analysis.report.quantity_tables import _by_seed, over_draws, quantities
 from analysis.report.quantity_views import over_draws_view, quantities_view
-from analysis.report.study import load_results
 from analysis.statistics import benjamini_hochberg
 
 SCORE, SEEN = "score", "seen_score"
 GAP, SHARE, ROBUST = "minus_leave_out_domain", "relative_to_upper_bound", "relative_robustness"
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
-
-
-@pytest.fixture(scope="module")
-def results(planted_source):
-    return load(planted_source)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from planting import MILESTONES, write_study
+from planting import MILESTONES, load, write_study
 
 from analysis.report import robustness_tables
 from analysis.report.curve_figures import trajectory_figure
@@ -15,14 +15,9 @@ from analysis.report.quantities import (
     trajectories_section,
 )
 from analysis.report.section import Chart, Table, Text
-from analysis.report.study import load_results
 from analysis.report.trajectory_tables import trajectories, without_milestones
 
 FINAL = 102_400
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pytest
-from planting import write_study
+from planting import load, write_study
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
@@ -17,10 +17,6 @@ from analysis.report.section import Chart, Section, Table
 from analysis.report.study import load_results
 from analysis.report.summary import banner_lines, is_complete, overview, summary_lines
 from splits.files import write_text
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
 
 
 def run_named(study, start):

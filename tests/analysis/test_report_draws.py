@@ -11,7 +11,7 @@ from math import sqrt
 
 import polars as pl
 import pytest
-from planting import CLASSES, DRAWS, write_study
+from planting import CLASSES, DRAWS, load, write_study
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
@@ -29,10 +29,6 @@ T_OF_TWO = 4.302652729749462
 """97.5 % quantile of Student's t with two degrees of freedom"""
 UNSEEN = "diversity → unseen domain"
 COMBINATIONS = "diversity → unseen combinations"
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
 
 
 @pytest.fixture(scope="module")

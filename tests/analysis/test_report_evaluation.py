@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from planting import DRAWS, EVERYTHING, write_study
+from planting import DRAWS, EVERYTHING, load, write_study
 
 from analysis.report import evaluation_tables as et
 from analysis.report import evaluation_views as ev
@@ -26,10 +26,6 @@ TITLES = [
     "Retrieval",
     "Linear probes",
 ]
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
 
 
 @pytest.fixture(scope="module")

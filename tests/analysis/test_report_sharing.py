@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from planted_sharing import HALF, pattern
 from planted_tables import CLASSES, DOMAINS, FINAL_SAMPLES
-from planting import MILESTONES
+from planting import MILESTONES, load
 from scipy.stats import t
 
 from analysis.report import sharing_headline, sharing_tables
@@ -25,20 +25,6 @@ SEEN = 9
 """classes of the planted study that are not held out"""
 OF_SEEN = HALF * (len(CLASSES) / SEEN) ** 0.5
 """half of an interval over them"""
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
-
-
-@pytest.fixture(scope="module")
-def results(planted_source):
-    return load(planted_source)
-
-
-@pytest.fixture(scope="module")
-def rich(rich_source):
-    return load(rich_source)
 
 
 @pytest.fixture(scope="module")

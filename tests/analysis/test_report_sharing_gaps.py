@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from planted_sharing import HALF
 from planted_tables import CLASSES, DOMAINS
-from planting import write_study
+from planting import load, write_study
 
 from analysis.report.page import named_tables
 from analysis.report.section import Section, Text
@@ -18,23 +18,8 @@ from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_points import generalization_figure
 from analysis.report.sharing_published import published_section
 from analysis.report.sharing_tables import sharing, sharing_pairs
-from analysis.report.study import load_results
 
 NATURAL = "natural_only"
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
-
-
-@pytest.fixture(scope="module")
-def results(planted_source):
-    return load(planted_source)
-
-
-@pytest.fixture(scope="module")
-def rich(rich_source):
-    return load(rich_source)
 
 
 def changed(results, name, **columns):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 from filelock import FileLock
-from planting import RESULTS_KEY, write_study
+from planting import RESULTS_KEY, load, write_study
 
 from analysis.report import tables
 from analysis.report.study import _read_tables, load_results
@@ -15,10 +15,6 @@ from analysis.report.summary import banner_lines, is_complete
 from analysis.report.views import exposure_view, provenance_view
 from gen.runs import ATTEMPTS, cell_of
 from splits.files import write_text
-
-
-def load(study):
-    return load_results(study.plan, study.folder)
 
 
 def run_named(study, start):
