@@ -35,6 +35,7 @@ def compare_runs(options: argparse.Namespace) -> None:
     from gen.commands.tables import Column, print_table
     from gen.progress import progress
     from gen.sweep.study import find_run
+    from splits.files import write_text
 
     study = load(options)
     a, b = (_activations(study, find_run(study, name)) for name in (options.run, options.other))
@@ -42,8 +43,6 @@ def compare_runs(options: argparse.Namespace) -> None:
     total = a.samples["domain"].n_unique() * len(sites)
     with progress(total, "similarity", "sites") as bar:
         found = model_similarity(a, b, sites, bar=bar)
-    if options.to is not None:
-        found.write_csv(options.to)
     columns = [
         Column[dict]("domain", lambda row: row["domain"], is_text=True),
         Column[dict]("sites", _places, is_text=True),
@@ -55,6 +54,8 @@ def compare_runs(options: argparse.Namespace) -> None:
         Column[dict]("note", lambda row: row["note"], rank=2, is_text=True),
     ]
     print_table(columns, list(found.iter_rows(named=True)))
+    if options.to is not None:
+        write_text(options.to, found.write_csv())
 
 
 def _activations(study: Study, run: Run) -> Activations:

@@ -102,8 +102,8 @@ def test_the_mixtures_are_shown_with_their_counts(finished: Workplace) -> None:
 
 def test_two_runs_are_compared_on_the_same_images(finished: Workplace) -> None:
     names = ["--run", "natural_only", "--with", "cg_high_diversity"]
-    shown = finished.clipgen("compare", "debug", *names, "--to", "alike.csv").splitlines()
-    table = pl.read_csv(finished.folder / "alike.csv")
+    shown = finished.clipgen("compare", "debug", *names, "--to", "new/alike.csv").splitlines()
+    table = pl.read_csv(finished.folder / "new" / "alike.csv")
     assert table.height == 6 * 6 * 3  # domains, sites, measures
     assert set(table["n"]) == {12 * 8}
     assert sum("layer2" in line for line in shown) == 6 * 3
