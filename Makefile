@@ -99,6 +99,9 @@ report: $(READY) ## write a study's report
 sharing: $(READY) ## what domains share, layer by layer: the trained runs' analyses, and the report
 	$(BIN)/clipgen analyze $(STUDY) $(ARGS) && $(BIN)/clipgen report $(STUDY) $(ARGS)
 
+.PHONY: circuits
+circuits: sharing ## which parts carry classes, and what changing them does: the same analyses and report
+
 .PHONY: bench
 bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, some GB of disk)
 	$(BIN)/python benchmarks/splits.py $(ARGS)
@@ -107,6 +110,7 @@ bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, so
 	$(BIN)/python benchmarks/many_runs.py $(ARGS)
 	$(BIN)/python benchmarks/sweep.py $(ARGS)
 	$(BIN)/python benchmarks/similarity.py $(ARGS)
+	$(BIN)/python benchmarks/attribution.py $(ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: $(READY) ## the speed claims about a CUDA device

@@ -130,6 +130,22 @@ class CellSums:
         self._sums[site].index_add_(0, rows, activations.double())
         self._seen[site] = start + len(activations)
 
+    def cells(
+        self, sites: Iterable[str], domains: Sequence[str], classes: Sequence[str]
+    ) -> CellMeans:
+        """The means as those of cells, by the order of the sites. The sums are gone afterwards.
+
+        Args:
+            sites: their names.
+            domains, classes: along D and C; of the buckets that `dealt` makes.
+
+        Raises:
+            ValueError: some images have not come.
+        """
+        shape, means = (-1, len(domains), len(classes)), self.means()
+        folds = {site: means[site].reshape(*shape, means[site].shape[1]) for site in sites}
+        return CellMeans(folds, self._sizes.reshape(shape), tuple(domains), tuple(classes))
+
     def means(self) -> dict[str, np.ndarray]:
         """By site, float64 [F·D·C, U]. The sums are gone afterwards.
 
@@ -174,28 +190,34 @@ def cell_means(
         ValueError: a cell has fewer than two images, so that it has no two halves; or there are
             more rows than images, or fewer.
     """
-    cells = _cell_numbers(samples, domains, len(classes))
-    buckets, sizes = _dealt(cells, len(domains) * len(classes))
+    cells = cell_numbers(samples, domains, len(classes))
+    buckets, sizes = dealt(cells, len(domains) * len(classes))
     sites = [site for level in levels for site in list_sites(learner.model, level)]
     sums = CellSums(buckets, sizes, device)
     with taps(sites, lambda site, activations: sums.add(site, pool(activations))):
         embed_batches(learner, batches, device, lambda _features: None)
-    shape = (-1, len(domains), len(classes))
-    means = sums.means()
-    folds = {
-        site.name: means[site.name].reshape(*shape, means[site.name].shape[1]) for site in sites
-    }
-    return CellMeans(folds, sizes.reshape(shape), tuple(domains), tuple(classes))
+    return sums.cells([site.name for site in sites], domains, classes)
 
 
-def _cell_numbers(samples: pl.DataFrame, domains: Sequence[str], classes: int) -> np.ndarray:
+def cell_numbers(samples: pl.DataFrame, domains: Sequence[str], classes: int) -> np.ndarray:
+    """For every sample the number of its cell: domain · C + class."""
     order = {name: number for number, name in enumerate(domains)}
     domain = np.array([order[name] for name in samples["domain"]])
     return domain * classes + samples["class_id"].to_numpy()
 
 
-def _dealt(cells: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every sample the number of its (fold, cell); for every (fold, cell) its size."""
+def dealt(cells: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every sample the number of its (fold, cell); for every (fold, cell) its size.
+
+    Samples of a cell go to its folds in turn, in the order of the table.
+
+    Args:
+        cells: for every sample the number of its cell.
+        count: of cells.
+
+    Raises:
+        ValueError: a cell has fewer than two images, so that it has no two halves.
+    """
     images = np.bincount(cells, minlength=count)
     if images.min() < FEWEST_FOLDS:
         raise ValueError("every (domain, class) cell needs at least two images")

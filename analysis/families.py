@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from analysis.autoencoders import SaePlan, early_middle_last, sae_tables
+from analysis.circuit_families import causes, circuits
 from analysis.decodability import domain_decodability
 from analysis.domain_distances import domain_distances, modality_gaps
 from analysis.domain_similarity import domain_similarity
@@ -191,4 +192,6 @@ FAMILIES: dict[AnalysisKind, Callable[[Subject], Tables]] = {
     AnalysisKind.sae: sae,
     AnalysisKind.maps: maps,
     AnalysisKind.published: published,
+    AnalysisKind.circuits: circuits,
+    AnalysisKind.causes: causes,
 }

@@ -14,15 +14,18 @@ from gen.datasets.samples import Dataset
 from gen.models.trained import load_trained
 from gen.progress import progress
 from gen.runs import Run, timed_stage
-from gen.schema import SiteLevel
+from gen.schema import AnalysisKind, SiteLevel
 from splits.files import replacing
+
+OF_HEADS = {AnalysisKind.circuits, AnalysisKind.causes}
+"""families that ask for the heads of vision transformers"""
 
 
 def analyze_run(run: Run, dataset: Dataset) -> None:
     """Write the tables of every family of analyses that the study asks for, and of no other."""
     with timed_stage(run.folder, "analyze"):
         learner = load_trained(run, dataset)
-        if SiteLevel.head in run.analysis.levels:
+        if SiteLevel.head in run.analysis.levels or set(run.analysis.kinds) & OF_HEADS:
             split_heads(learner.model)
         subject = Subject(run, dataset, learner)
         for kind in run.analysis.kinds:
@@ -33,6 +36,7 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
         for path in run.analysis_table("any").parent.glob("*.parquet"):
             if path not in run.analyses.values():  # of another configuration
                 path.unlink()
+        subject.pieces.clear()
 
 
 def _write(run: Run, name: str, table: pl.DataFrame) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from analysis.cells import CellMeans, cell_means
 from analysis.class_sets import ClassSet, class_sets
+from analysis.pieces import Pieces
 from analysis.probe_features import image_batches, site_activations
 from analysis.probe_images import capped
 from analysis.probes import Activations
@@ -24,7 +25,7 @@ from gen.evaluation.prompts import ANY_DOMAIN, wording_of
 from gen.evaluation.zero_shot import class_embeddings
 from gen.models.trained import Learner
 from gen.progress import progress
-from gen.runs import Run
+from gen.runs import Run, sha256_of
 from gen.schema import PromptSet, SiteLevel
 
 
@@ -43,6 +44,12 @@ class Subject:
     @cached_property
     def device(self) -> torch.device:
         return pick_device()
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What long analyses of these weights have done."""
+        key = sha256_of([self.run.analyses_key, self.learner.checkpoint])
+        return Pieces(self.run.analysis_table("any").parent / "pieces", key)
 
     @cached_property
     def classes(self) -> list[str]:
@@ -93,7 +100,7 @@ class Subject:
             batches = image_batches(self.dataset.folder, rows, learner.pixels, self.device)
             return cell_means(
                 learner,
-                _told(batches, bar),
+                counted(batches, bar),
                 rows,
                 self.dataset.domains,
                 self.classes,
@@ -134,7 +141,8 @@ class Subject:
         return heads[PromptSet.domain_free][ANY_DOMAIN].numpy()
 
 
-def _told(batches: Iterator[torch.Tensor], bar: tqdm) -> Iterator[torch.Tensor]:
+def counted(batches: Iterator[torch.Tensor], bar: tqdm) -> Iterator[torch.Tensor]:
+    """The batches; the bar is advanced by one per image."""
     for batch in batches:
         yield batch
         bar.update(len(batch))

@@ -51,6 +51,9 @@ ANALYSES = {
     **{kind: (kind.value,) for kind in AnalysisKind},
     AnalysisKind.sae: ("sae", "sae_sharing", "sae_images"),
     AnalysisKind.maps: ("maps", "map_distances"),
+    AnalysisKind.circuits: (
+        *("circuit_sharing", "attribution_quality", "faithfulness", "circuit_parts"),
+    ),
 }
 """names of the tables that a family of analyses writes"""
 ONLY_REPORTED = ("primary_site", "primary_measure")

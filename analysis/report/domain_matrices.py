@@ -52,6 +52,11 @@ def transfer_matrix(domains: Sequence[str]) -> Matrix:
     return lambda rows: _filled(rows, domains, ("trained_on", "domain"), "chance")
 
 
+def source_matrix(domains: Sequence[str]) -> Matrix:
+    """Nodes chosen in (rows), tested in (columns); held against random ones."""
+    return lambda rows: _filled(rows, domains, ("source", "target"), "random")
+
+
 def _filled(
     rows: pl.DataFrame, domains: Sequence[str], keys: tuple[str, str], limit: str | None
 ) -> tuple[np.ndarray, np.ndarray]:

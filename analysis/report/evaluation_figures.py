@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 from analysis.report.accuracy_figures import FAR, GAP, LABEL_GROUND, LETTERS, LINE, MARKERS
 from analysis.report.figures import GREY, INK, NARROW, WIDTH, legend, styled
@@ -53,7 +53,14 @@ class _Layout:
 
 
 @styled
-def dot_figure(table: pl.DataFrame, label: str, series: str, labels: Mapping[str, str]) -> Figure:
+def dot_figure(
+    table: pl.DataFrame,
+    label: str,
+    series: str,
+    labels: Mapping[str, str],
+    *,
+    signed: bool = False,
+) -> Figure:
     """Points with 95 % intervals by setting, in a panel per test domain; dotted: chance.
 
     Args:
@@ -62,6 +69,7 @@ def dot_figure(table: pl.DataFrame, label: str, series: str, labels: Mapping[str
         label: of the axis.
         series: column whose values have a colour each.
         labels: value of the series → label, in order; five at most.
+        signed: whether values are no shares, but lie on both sides of 0.
     """
     layout = _layout(table, STEP)
     figure, panels = _panels(table, layout)
@@ -74,7 +82,11 @@ def dot_figure(table: pl.DataFrame, label: str, series: str, labels: Mapping[str
         _dots(axes, part, layout.step, [colours[name] for name in part[series]], draws)
         _say_missing(axes, part, layout)
         _chance_line(axes, part)
-        axes.set_xlim(0, _right_end(table))
+        if signed:
+            axes.set_xlim(*_both_ends(table))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+        else:
+            axes.set_xlim(0, _right_end(table))
         axes.set_xlabel(label)
     legend(figure, _dot_legend(labels, colours, draws, bool(table["chance"].count())))
     return figure
@@ -198,6 +210,14 @@ def _chance_line(axes: Axes, table: pl.DataFrame, colour: str = GREY) -> None:
     """A dotted line per value of chance: series can have one each."""
     for chance in table["chance"].drop_nulls().unique().sort():
         axes.axvline(chance, color=colour, linestyle=":", linewidth=1.2)
+
+
+def _both_ends(table: pl.DataFrame) -> tuple[float, float]:
+    """A little beyond the intervals; 0 is among them."""
+    known = table.drop_nulls("value")
+    ends = [0.0, *(end for key in ("value", "lo", "hi") for end in known[key].drop_nulls())]
+    room = 0.05 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - room, max(ends) + room
 
 
 def _right_end(table: pl.DataFrame) -> float:

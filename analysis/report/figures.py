@@ -120,12 +120,25 @@ def svg_text(figure: Figure, name: str) -> str:
     text = re.sub(r' (?:d|x|y)="[^"]+"', lambda found: _shorter(found[0]), text)
     text = re.sub(r"font-family: [^;]+; ", "", text)  # said once for all texts, not in each
     text = text.replace("<svg ", f'<svg font-family="{", ".join(FONTS)}" ', 1)
-    return re.sub(r"\s+\n", "\n", text)
+    text = re.sub(r'<g id="[^"]+"', "<g", text)  # nothing refers to groups
+    text = re.sub(r' transform="rotate\(-0 [^"]+"', "", text)
+    text = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _styled_once, text)
+    return re.sub(r"\s*\n\s*", "\n", text)
 
 
 def _shorter(places: str) -> str:
     """Coordinates to 1/100 of a point, finer than any screen: a third of the bytes less."""
     return re.sub(r"(\.\d\d)\d+", r"\1", places)
+
+
+def _styled_once(found: re.Match[str]) -> str:
+    """A group of markers of one style has it once."""
+    group, markers = found.groups()
+    styles = set(re.findall(r' style="[^"]*"', markers))
+    if len(styles) != 1 or "style=" in group or markers.count("<use ") != markers.count("style="):
+        return found[0]
+    (style,) = styles
+    return f"{group}{style}>{markers.replace(style, '')}"
 
 
 # ---------------------------------------------------------------------------- exposure

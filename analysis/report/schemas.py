@@ -139,6 +139,48 @@ PUBLISHED: Schema = {
     **{"n": pl.Int64},
     **_NOTE,
 }
+CIRCUIT_SHARING: Schema = {
+    name: kind for name, kind in SIMILARITY.items() if name not in ("samples_seen", "final")
+}
+CIRCUIT_MEASURES = ("jaccard_norm", "jaccard", "spearman", "cosine_nc", "css")
+"""of `circuit_sharing` that a report reads, its primary one and the raw one first"""
+ATTRIBUTION_QUALITY: Schema = {
+    **_SITE,
+    **dict.fromkeys(["score", "baseline"], pl.String),
+    **dict.fromkeys(["spearman", "spearman_lo", "spearman_hi", "jaccard"], pl.Float64),
+    **dict.fromkeys(["n", "n_images"], pl.Int64),
+    **_NOTE,
+}
+FAITHFULNESS: Schema = {
+    **dict.fromkeys(["baseline", "source", "target", "circuit"], pl.String),
+    **_SET,
+    **{"quantity": pl.String, "k": pl.Float64},
+    **_ESTIMATE,
+    **{"n_images": pl.Int64},
+    **_NOTE,
+}
+CIRCUIT_PARTS: Schema = {
+    **dict.fromkeys(["class_name", "domain", "kind", "source", "target"], pl.String),
+    **{"node": pl.Int64, "value": pl.Float64},
+}
+CAUSE_QUANTITIES = (
+    *("interchange_accuracy", "kept_accuracy", "steered_accuracy", "shifted_accuracy"),
+    *("accuracy", "margin_loss", "shared_minus_private", "nodes"),
+)
+"""of `causes` that a report reads, by class set"""
+CAUSE_DEPARTURES = ("knn_distance", "steered_knn_distance")
+"""how far patched states are from real ones, of which a report reads those without control"""
+CAUSES: Schema = {
+    **{"test": pl.String},
+    **_SITE,
+    **dict.fromkeys(["source", "target"], pl.String),
+    **_SET,
+    **{"dose": pl.Float64},
+    **dict.fromkeys(["control", "quantity"], pl.String),
+    **_ESTIMATE,
+    **{"n_classes": pl.Int64, "chance": pl.Float64},
+    **_NOTE,
+}
 ANALYSES: dict[str, Schema] = {
     "similarity": SIMILARITY,
     "factorization": FACTORIZATION,
@@ -151,6 +193,11 @@ ANALYSES: dict[str, Schema] = {
     "maps": MAPS,
     "map_distances": MAP_DISTANCES,
     "published": PUBLISHED,
+    "circuit_sharing": CIRCUIT_SHARING,
+    "attribution_quality": ATTRIBUTION_QUALITY,
+    "faithfulness": FAITHFULNESS,
+    "circuit_parts": CIRCUIT_PARTS,
+    "causes": CAUSES,
 }
 """by name of the table in a run's folder `analysis/`"""
 

@@ -8,11 +8,12 @@ from analysis.headline import headline
 from analysis.report import sharing_headline, sharing_tables, sharing_views
 from analysis.report.domain_matrices import similarity_matrix
 from analysis.report.section import Chart, Section, Table, Text
-from analysis.report.sharing_families import family_sections, first_run
+from analysis.report.sharing_families import family_sections
 from analysis.report.sharing_figures import (
     CLASS_SETS,
     GEOMETRY,
     MOST_PANELS,
+    REPLICATES,
     beyond_axis,
     kinds_figure,
     layer_figure,
@@ -21,7 +22,7 @@ from analysis.report.sharing_floor import uncorrected, with_floors
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
 from analysis.report.sharing_points import generalization_figure, time_figure
 from analysis.report.sharing_published import published_section
-from analysis.report.sharing_tables import RESIDUAL, SHARED
+from analysis.report.sharing_tables import RESIDUAL, SHARED, first_run
 from analysis.report.sharing_text import (
     headline_sentence,
     measure_label,
@@ -176,7 +177,7 @@ def _extent(plan: StudyPlan, rows: pl.DataFrame, settings: list[str]) -> str:
     """Of how many classes, draws and seeds a figure is, and what it leaves out."""
     told = [_counted(rows)]
     if plan.is_replicated:
-        told.append("A line per draw of held-out classes and seed; none is averaged.")
+        told.append(REPLICATES)
     if len(settings) > MOST_PANELS:
         told.append(f"The first {MOST_PANELS} of {len(settings)} settings; all are in the CSV.")
     told += beyond_axis(rows)

@@ -8,7 +8,13 @@ from analysis.report.domain_matrices import transfer_matrix
 from analysis.report.evaluation_figures import dot_figure
 from analysis.report.sae_section import sae_parts
 from analysis.report.section import Chart, Section, Table, Text
-from analysis.report.sharing_figures import MOST_PANELS, Looks, beyond_axis, kinds_figure
+from analysis.report.sharing_figures import (
+    MOST_PANELS,
+    REPLICATES,
+    Looks,
+    beyond_axis,
+    kinds_figure,
+)
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_sites
 from analysis.report.sharing_maps import maps_parts
 from analysis.report.sharing_tables import (
@@ -18,6 +24,7 @@ from analysis.report.sharing_tables import (
     PLACE,
     by_target,
     complete_mean,
+    first_run,
     in_order,
     primary_site,
     reasons,
@@ -204,7 +211,7 @@ def _rest(plan: StudyPlan, rows: pl.DataFrame) -> str:
     """What a chart has several lines of, and what it leaves out."""
     told = beyond_axis(rows)
     if plan.is_replicated:
-        told.append("A line per draw of held-out classes and seed; none is averaged.")
+        told.append(REPLICATES)
     settings = rows["setting"].n_unique()
     if settings > MOST_PANELS:
         told.append(f"The first {MOST_PANELS} of {settings} settings; all are in the CSV.")
@@ -255,12 +262,6 @@ def _transfer_chart(plan: StudyPlan, rows: pl.DataFrame) -> Chart:
         label=f"Class transfer between domains on {words}, test domain {test_domain}",
         note=note,
     )
-
-
-def first_run(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the first run and draw among them."""
-    run, draw = rows.select("run", "draw").row(0)
-    return rows.filter(pl.col("run") == run, pl.col("draw").eq_missing(draw))
 
 
 def to_test_domain(table: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from analysis.report.figures import GREY, INK, NARROW, WIDTH, styled
+from analysis.report.sharing_points import MOST_BANDS
 from analysis.report.summary import setting_label
 
 MOST_PANELS = 9
@@ -35,6 +36,17 @@ TEST, EACH, OTHER = "#D55E00", "#EBA470", "#c4c4c4"
 """colours: mean of the pairs with the test domain, each of them, other pairs"""
 CEILING, FLOOR = "#009E73", "#56B4E9"
 CHANCE = "chance of each"
+REPLICATES = (
+    "A line per draw of held-out classes and seed; none is averaged. Of more than eight lines of a "
+    "kind the band is the mean of their intervals."
+)
+"""what is said below a figure by layer of a replicated study"""
+BANDS = {
+    "ceiling": "other images of one domain",
+    "floor": "untrained network",
+    "chance": "classes shuffled",
+}
+"""what the bands of similarity are"""
 Dashes = Literal["-", "--", ""]
 """how a line is drawn; empty for points alone"""
 Looks = Mapping[str, tuple[str, Dashes, str]]
@@ -65,7 +77,11 @@ class _Grid:
 
 @styled
 def layer_figure(
-    pairs: pl.DataFrame, means: pl.DataFrame, settings: Sequence[str], label: str
+    pairs: pl.DataFrame,
+    means: pl.DataFrame,
+    settings: Sequence[str],
+    label: str,
+    bands: Mapping[str, str] = BANDS,
 ) -> Figure:
     """A measure by depth: every pair of domains, and the mean of those with the test domain.
 
@@ -75,6 +91,7 @@ def layer_figure(
         means: `sharing_tables.sharing` of the same rows.
         settings: to be drawn, the first MOST_PANELS of them; one without rows is missing.
         label: of the measure.
+        bands: what ceiling, floor and chance are, as the legend says it.
     """
     grid = _grid(pairs, settings, label)
     for axes, setting in grid.panels:
@@ -89,7 +106,7 @@ def layer_figure(
         _estimates(axes, mean, TEST, "-")
         _say_empty(axes, part)
     _similarity_axis(grid, means, pairs.select("value"))
-    _legend(grid.figure, _layer_handles(pairs))
+    _legend(grid.figure, _layer_handles(pairs, bands))
     return grid.figure
 
 
@@ -115,20 +132,20 @@ def _bands(axes: Axes, rows: pl.DataFrame) -> None:
             axes.plot(known["depth"], end, color=colour, linewidth=edge, alpha=0.7)
 
 
-def _layer_handles(pairs: pl.DataFrame) -> list[Artist]:
+def _layer_handles(pairs: pl.DataFrame, bands: Mapping[str, str]) -> list[Artist]:
     test_domain = pairs["test_domain"][0]
     handles: list[Artist] = [
         Line2D([], [], color=TEST, label=f"pairs with {test_domain}: mean, 95 %", **DOT),
         Line2D([], [], color=EACH, linewidth=0.9, label="each of them"),
         Line2D([], [], color=OTHER, linewidth=0.9, label="other pairs"),
     ]
-    for key, colour, label in (
-        ("ceiling", CEILING, "ceiling: other images of one domain"),
-        ("floor", FLOOR, "floor: untrained network"),
-        ("chance_lo", GREY, "chance: classes shuffled"),
+    for key, column, colour in (
+        ("ceiling", "ceiling", CEILING),
+        ("floor", "floor", FLOOR),
+        ("chance", "chance_lo", GREY),
     ):
-        if pairs[key].count():
-            handles.append(Patch(color=colour, alpha=0.3, label=label))
+        if pairs[column].count():
+            handles.append(Patch(color=colour, alpha=0.3, label=f"{key}: {bands[key]}"))
     return handles
 
 
@@ -144,6 +161,7 @@ def kinds_figure(
     label: str,
     *,
     percent: bool = False,
+    below: str = "",
 ) -> Figure:
     """Estimates by depth: a line with its 95 % band per kind, and what each is by chance.
 
@@ -155,6 +173,7 @@ def kinds_figure(
         looks: label, dashes and colour by value of that column.
         label: of the axis.
         percent: whether values are shares.
+        below: label of the axis below, where it is not depth.
     """
     grid = _grid(table, settings, label)
     banded = "chance_lo" in table.columns and table["chance_lo"].count() > 0
@@ -165,6 +184,7 @@ def kinds_figure(
             (_chance_band if banded else _chance_line)(axes, rows, colour)
             _estimates(axes, rows, colour, dashes)
         _say_empty(axes, part)
+        axes.set_xlabel(below)
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _similarity_axis(grid, table)
@@ -253,11 +273,15 @@ def name_sites(axes: Axes, table: pl.DataFrame) -> None:
 
 
 def _estimates(axes: Axes, rows: pl.DataFrame, colour: str, dashes: Dashes) -> None:
-    """A line with its band per run and draw."""
+    """A line per run and draw with its band; of many lines one band, the mean of theirs."""
     rows = rows.sort("depth", maintain_order=True)
     many = max(1, rows.select("run", "draw").n_unique())
     x, lo, hi, value = broken(rows, ["run", "draw"], ["depth", "lo", "hi", "value"])
-    axes.fill_between(x, lo, hi, color=colour, alpha=max(0.03, 0.2 / many), linewidth=0)
+    if many > MOST_BANDS:
+        mean = rows.group_by("depth", maintain_order=True).agg(pl.col("lo", "hi").mean())
+        axes.fill_between(mean["depth"], mean["lo"], mean["hi"], color=colour, alpha=0.15, lw=0)
+    else:
+        axes.fill_between(x, lo, hi, color=colour, alpha=max(0.03, 0.2 / many), linewidth=0)
     width = 1.9 if many == 1 else 1.1
     axes.plot(x, value, color=colour, linestyle=dashes, linewidth=width, **_point(dashes, many))
 

@@ -17,12 +17,13 @@ SPLIT = "test"
 ESTIMATE = ["value", "lo", "hi"]
 
 
-def points(results: StudyResults, means: pl.DataFrame) -> pl.DataFrame:
+def points(results: StudyResults, means: pl.DataFrame, measure: str | None = None) -> pl.DataFrame:
     """Accuracy in the test domain beside sharing with it, at every site.
 
     Args:
         results: of the study.
         means: `sharing_tables.sharing`.
+        measure: of the primary rows; None for the study's.
 
     Returns:
         A row per run, target, site and measure: KEYS, `level`, `site`, `depth`, `primary` (whether
@@ -38,7 +39,7 @@ def points(results: StudyResults, means: pl.DataFrame) -> pl.DataFrame:
     there = means.filter(pairs="with_test_domain", classes=SHARED).select(
         *KEYS,
         *("level", "site", "depth"),
-        primary=pl.col("primary") & (pl.col("measure") == results.plan.primary[1]),
+        primary=pl.col("primary") & (pl.col("measure") == (measure or results.plan.primary[1])),
         measure="measure",
         sharing="value",
         sharing_lo="lo",

@@ -71,6 +71,18 @@ def in_order(plan: StudyPlan, table: pl.DataFrame) -> pl.DataFrame:
     return table.sort(*ranks, "draw", "seed", nulls_last=True, maintain_order=True)
 
 
+def first_run(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the first run and draw among them."""
+    run, draw = rows.select("run", "draw").row(0)
+    return rows.filter(pl.col("run") == run, pl.col("draw").eq_missing(draw))
+
+
+def first_targets(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the first run and draw of every setting in every test domain."""
+    parts = rows.partition_by("test_domain", "setting", maintain_order=True)
+    return pl.concat([rows.clear(), *(first_run(part) for part in parts)])
+
+
 def sharing_pairs(results: StudyResults) -> pl.DataFrame:
     """Similarity of every pair of domains at every site of the final weights.
 
@@ -79,11 +91,22 @@ def sharing_pairs(results: StudyResults) -> pl.DataFrame:
     study's primary site), `value`, `lo`, `hi`, `n` (classes), `chance`, `chance_lo`, `chance_hi`,
     `ceiling`, `floor`, `note`, `left_out` (values without every class, in the order of the set).
     """
-    return _pairs(results, results.analyses["similarity"].filter("final")).drop("samples_seen")
+    rows = results.analyses["similarity"].filter("final")
+    return pairs_of(results, rows, primary_site(results.plan))
 
 
-def _pairs(results: StudyResults, similarity: pl.DataFrame) -> pl.DataFrame:
-    two = similarity.filter(pl.col("domain_a") != pl.col("domain_b"))
+def pairs_of(
+    results: StudyResults, rows: pl.DataFrame, primary: pl.Expr, *more: str
+) -> pl.DataFrame:
+    """The columns of `sharing_pairs` of any table that is made like similarity.
+
+    Args:
+        results: of the study.
+        rows: of all runs.
+        primary: whether a row is of the primary site.
+        more: further columns that are kept.
+    """
+    two = rows.filter(pl.col("domain_a") != pl.col("domain_b"))
     table = by_target(results, two).with_columns(
         pairs=pl.when(
             (pl.col("domain_a") == pl.col("test_domain"))
@@ -91,10 +114,10 @@ def _pairs(results: StudyResults, similarity: pl.DataFrame) -> pl.DataFrame:
         )
         .then(pl.lit(GROUPS[0]))
         .otherwise(pl.lit(GROUPS[1])),
-        primary=primary_site(results.plan),
+        primary=primary,
     )
     first = [*KEYS, *PLACE, "measure", "classes", "domain_a", "domain_b", "pairs", "primary"]
-    return table.select(*first, *ESTIMATE, "n", *BANDS, "note", "left_out", "samples_seen")
+    return table.select(*first, *ESTIMATE, "n", *BANDS, "note", "left_out", *more)
 
 
 def primary_site(plan: StudyPlan) -> pl.Expr:
@@ -304,7 +327,8 @@ def over_time(results: StudyResults) -> pl.DataFrame:
     moments = rows.sort("final", descending=True, maintain_order=True)
     rows = moments.unique(pair, keep="first", maintain_order=True)
     rows = rows.filter(pl.col("samples_seen").n_unique().over("run") > 1)
-    pairs = _pairs(results, rows).filter(pairs=GROUPS[0]).sort("samples_seen", maintain_order=True)
+    pairs = pairs_of(results, rows, primary_site(results.plan), "samples_seen")
+    pairs = pairs.filter(pairs=GROUPS[0]).sort("samples_seen", maintain_order=True)
     known = pl.col("value").is_not_null()
     ends = {name: complete_mean(pl.col(name).filter(known)) for name in ("lo", "hi")}
     parts = [

@@ -23,6 +23,10 @@ MEASURES = {
     "knn": "overlap of nearest neighbours",
     "cka_minus_pcs": "CKA without the largest principal components",
     "participation_ratio": "participation ratio",
+    "jaccard": "Jaccard index of the strongest tenths",
+    "jaccard_norm": "normalised Jaccard index of the strongest tenths",
+    "css": "Circuit Shift Score",
+    "cosine_nc": "noise-corrected cosine of scores",
 }
 NO_NUMBER = "not estimable"
 REFERENCES = {"chance": "chance", "ceiling": "the ceiling", "floor": "the untrained network"}
@@ -67,7 +71,7 @@ def sharing_paragraphs(
         told = _by_site(here, tuple(REFERENCES))
         if told:
             told += _before_training(here, beside)
-            told += _comparisons(results, test_domain, changes.filter(test_domain=test_domain))
+            told += comparisons(results, test_domain, changes.filter(test_domain=test_domain))
             paragraphs.append(" ".join(told))
     return [*paragraphs, replicates_sentence(results.plan)] if paragraphs else []
 
@@ -249,7 +253,7 @@ def _counted_verdict(rows: pl.DataFrame, against: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------- two settings
 
 
-def _comparisons(results: StudyResults, test_domain: str, changes: pl.DataFrame) -> list[str]:
+def comparisons(results: StudyResults, test_domain: str, changes: pl.DataFrame) -> list[str]:
     """A sentence per contrast that the study plans in a test domain."""
     planned = {setting for setting, target in results.plan.grid if target[0] == test_domain}
     told = []

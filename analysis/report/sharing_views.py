@@ -164,7 +164,7 @@ def factorization_view(table: pl.DataFrame) -> View:
         "The additive fit at the primary site, with 95 % intervals over classes; cosines are of "
         "predicted with true held-out cells, as deviations from the mean of all."
     )
-    return _wide(table, "quantity", labels, caption)
+    return wide(table, "quantity", labels, caption)
 
 
 def decodability_view(table: pl.DataFrame) -> View:
@@ -178,7 +178,7 @@ def decodability_view(table: pl.DataFrame) -> View:
         "The domain at the primary site, with 95 % intervals over classes. The control task "
         "measures chance."
     )
-    return _wide(table, "quantity", labels, caption)
+    return wide(table, "quantity", labels, caption)
 
 
 def transfer_view(table: pl.DataFrame) -> View:
@@ -199,7 +199,7 @@ def transfer_view(table: pl.DataFrame) -> View:
     return View(caption, columns, rows, headers=2)
 
 
-def _wide(table: pl.DataFrame, kind: str, labels: dict[str, str], caption: str) -> View:
+def wide(table: pl.DataFrame, kind: str, labels: dict[str, str], caption: str) -> View:
     """A row per run and target, with a column per kind."""
     many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
     keys = ["test_domain", "setting", "draw", "seed", "run"]

@@ -13,7 +13,10 @@ import polars as pl
 
 from analysis.report.schemas import (
     ANALYSES,
+    CAUSE_DEPARTURES,
+    CAUSE_QUANTITIES,
     CELLS,
+    CIRCUIT_MEASURES,
     METRICS,
     PREDICTIONS,
     PROBES,
@@ -323,7 +326,8 @@ def _read_analyses(
     """The tables below `analysis/` of finished runs; what the study does not ask for is empty."""
     asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
     asked |= {"probes"} if plan.probes else set()
-    readers = {"similarity": partial(read_parquet, rows=_followed(plan))}
+    rows = {"similarity": _followed(plan), "circuit_sharing": _compared(), "causes": _told()}
+    readers = {name: partial(read_parquet, rows=those) for name, those in rows.items()}
 
     def read(name: str, schema: Schema) -> pl.DataFrame:
         path, reader = f"analysis/{name}.parquet", readers.get(name, read_parquet)
@@ -336,6 +340,18 @@ def _followed(plan: StudyPlan) -> pl.Expr:
     """Rows of similarity.parquet that a report has a use for: of milestones, most have none."""
     is_primary = (pl.col("measure") == plan.primary[1]) & (pl.col("classes") == "seen")
     return pl.col("final") | is_primary
+
+
+def _compared() -> pl.Expr:
+    """Rows of circuit_sharing.parquet that a report has a use for: its measures, split classes."""
+    return pl.col("measure").is_in(CIRCUIT_MEASURES) & (pl.col("classes") != "all")
+
+
+def _told() -> pl.Expr:
+    """Rows of causes.parquet that a report has a use for: most are of pairs that it averages."""
+    is_answer = pl.col("quantity").is_in(CAUSE_QUANTITIES) & (pl.col("classes") != "all")
+    is_real = pl.col("control") == ""
+    return is_answer | (pl.col("quantity").is_in(CAUSE_DEPARTURES) & is_real)
 
 
 def _named(runs: list[PlannedRun]) -> list[dict[str, Any]]:

@@ -43,12 +43,22 @@ def embed_batches(
         use: gets float32 [b, E], of any length, on the device.
     """
     model = learner.model.to(device).eval()
+    enter = inputs_of(learner, device)
+    for batch in batches:
+        use(model.encode_image(enter(batch)))
+
+
+def inputs_of(learner: Learner, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """How images enter a model: uint8 [b, 3, H, W], on any device, to float32 on this one."""
     mean, std = (
         torch.tensor(values, device=device)[:, None, None] for values in (learner.mean, learner.std)
     )
-    for batch in batches:
+
+    def enter(batch: torch.Tensor) -> torch.Tensor:
         inputs = (batch.to(device).float() / 255.0 - mean) / std
-        use(model.encode_image(inputs.contiguous(memory_format=torch.channels_last)))
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+    return enter
 
 
 def embed_images(learner: Learner, images: np.ndarray, device: torch.device) -> torch.Tensor:

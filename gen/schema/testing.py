@@ -93,6 +93,11 @@ class AnalysisKind(Enum):
     """PCA and t-SNE of every site, distances of domains"""
     published = "published"
     """the measures of Kempf et al. 2025 as they were published, beside ours"""
+    circuits = "circuits"
+    """which parts carry a class in every domain, whether domains share them, and how faithful they
+    are"""
+    causes = "causes"
+    """what becomes of answers when activations are exchanged, steered, erased or ablated"""
 
 
 class SharingMeasure(Enum):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import OmegaConf
+from planted_circuit_tables import FAMILIES as CIRCUITS
+from planted_circuit_tables import PLANTERS as CIRCUIT_PLANTERS
 from planted_sharing import FAMILIES, PLANTERS, similarity_of
 from planted_tables import (
     CLASSES,
@@ -47,7 +49,7 @@ EVERYTHING = {
     "probes": True,
     "retrieval": True,
     "pretrained": ("ViT-B-32",),
-    "analyses": ("similarity", *FAMILIES),
+    "analyses": ("similarity", *FAMILIES, *CIRCUITS),
 }
 """all that a study may ask for: `write_study(folder, **EVERYTHING)`"""
 MANY_RUNS = {"draws": DRAWS, "seeds": (0, 1, 2, 3)}
@@ -244,8 +246,9 @@ def _write_tables(
     similarity = similarity_of(run, plan, milestones)
     similarity.write_parquet(folder / "analysis" / "similarity.parquet")
     asked = {name for kind in plan.analyses for name in ANALYSES[AnalysisKind(kind)]}
-    for name in sorted(asked & set(PLANTERS)):
-        PLANTERS[name](run, plan).write_parquet(folder / "analysis" / f"{name}.parquet")
+    planters = PLANTERS | CIRCUIT_PLANTERS
+    for name in sorted(asked & set(planters)):
+        planters[name](run, plan).write_parquet(folder / "analysis" / f"{name}.parquet")
     if plan.probes:
         probes_of(run, plan).write_parquet(folder / "analysis" / "probes.parquet")
     if not run.is_pretrained:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.cells import CellMeans, CellSums, _dealt, cell_means
+from analysis.cells import CellMeans, CellSums, cell_means, dealt
 from analysis.sites import list_sites, pool, taps
 from gen.models.clip import normalise
 from gen.models.trained import Learner
@@ -140,7 +140,7 @@ def test_sums_on_a_gpu_are_those_on_the_processor():
 def test_what_is_kept_grows_with_the_cells_and_not_with_the_images():
     kept = {}
     for images in (12, 1200):
-        buckets, sizes = _dealt(np.arange(images) % 3, 3)
+        buckets, sizes = dealt(np.arange(images) % 3, 3)
         sums = CellSums(buckets, sizes, CPU)
         for start in range(0, images, 6):
             activations = torch.full((6, 5), float(start))
@@ -161,7 +161,7 @@ def test_sums_are_exact_where_those_in_float32_are_not():
 
 def test_folds_are_disjoint_complete_and_differ_by_one_at_most():
     cells = np.random.default_rng(0).permutation(np.repeat(np.arange(6), [4, 5, 6, 7, 8, 13]))
-    buckets, sizes = _dealt(cells, 6)
+    buckets, sizes = dealt(cells, 6)
     assert (buckets % 6 == cells).all()  # every sample is in one fold of its own cell
     assert np.bincount(buckets).tolist() == sizes.tolist()
     assert sizes.reshape(4, 6).T.tolist() == [
@@ -171,7 +171,7 @@ def test_folds_are_disjoint_complete_and_differ_by_one_at_most():
 
 
 def test_there_are_two_folds_where_one_cell_has_fewer_than_four_images():
-    buckets, sizes = _dealt(np.array([0, 1, 0, 0, 1, 0, 1]), 2)
+    buckets, sizes = dealt(np.array([0, 1, 0, 0, 1, 0, 1]), 2)
     assert (buckets // 2).tolist() == [0, 0, 1, 0, 1, 1, 0]
     assert sizes.tolist() == [2, 2, 2, 1]
 
@@ -179,7 +179,7 @@ def test_there_are_two_folds_where_one_cell_has_fewer_than_four_images():
 @pytest.mark.parametrize("cells", [[0, 0, 1], [0, 0]])
 def test_a_cell_with_fewer_than_two_images_is_an_error(cells):
     with pytest.raises(ValueError, match="at least two images"):
-        _dealt(np.array(cells), 2)
+        dealt(np.array(cells), 2)
 
 
 def test_two_folds_make_one_pairing_and_four_make_three():

@@ -4,12 +4,15 @@ import polars as pl
 import pytest
 
 from analysis import (
+    attribution_quality,
     autoencoders,
     decodability,
     domain_distances,
     domain_similarity,
+    effects,
     embedding_maps,
     factorization,
+    faithfulness,
     lens,
     replication,
     transfer,
@@ -28,6 +31,10 @@ WRITTEN = {
     "maps": embedding_maps.MAPS,
     "map_distances": domain_distances.MAP_DISTANCES,
     "published": replication.PUBLISHED,
+    "circuit_sharing": domain_similarity.SIMILARITY,
+    "attribution_quality": attribution_quality.ATTRIBUTION_QUALITY,
+    "faithfulness": faithfulness.FAITHFULNESS,
+    "causes": effects.CAUSES,
 }
 
 

@@ -113,7 +113,7 @@ def test_what_is_looked_at_first_is_no_part_of_the_analyses():
 
 def test_every_family_of_analyses_has_a_table():
     tables = run(analysis={"kinds": list(AnalysisKind)}, probes=True).analyses
-    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 4
+    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 7
 
 
 def test_analyses_stay_where_only_the_prompts_change():

@@ -1,0 +1,121 @@
+"""The families of analyses of circuits and of causes: from a run's model to tables, by pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from analysis.attribution_quality import attribution_quality
+from analysis.baselines import mean_images
+from analysis.causes import Causes
+from analysis.cells import CellMeans
+from analysis.circuit_parts import circuit_parts
+from analysis.circuit_sharing import circuit_sharing
+from analysis.circuit_subject import CircuitSubject
+from analysis.edge_graph import EdgeGraph
+from analysis.edges import edge_scores, wiring_of
+from analysis.faithfulness import faithfulness, forwards
+from analysis.subject import Subject
+from gen.progress import progress
+
+EDGE = "edge"
+OF_QUALITY = 10
+"""classes of which an image of every domain has its scores compared with exact effects"""
+Tables = dict[str, pl.DataFrame]
+
+
+def circuits(subject: Subject) -> Tables:
+    """Which nodes and edges carry a class, whether domains share them, how faithful they are."""
+    of = CircuitSubject(subject)
+    pieces = subject.pieces
+    edges = _edges(of)
+    sharing = [pieces.table("sharing-nodes", lambda: _node_sharing(of))]
+    if edges is not None:
+        sharing.append(pieces.table("sharing-edges", lambda: _edge_sharing(of, edges[0])))
+    return {
+        "circuit_sharing": pl.concat(sharing),
+        "attribution_quality": pieces.table("quality", lambda: _quality(of)),
+        "faithfulness": pieces.table("faithfulness", lambda: _faithfulness(of)),
+        "circuit_parts": circuit_parts(of.scores("test"), subject.class_sets, edges),
+    }
+
+
+def _edges(of: CircuitSubject) -> tuple[CellMeans, EdgeGraph] | None:
+    """Scores of all edges, per cell of test images; None where the wiring is not known."""
+    if not of.has_edges:
+        return None
+
+    def scored() -> CellMeans:
+        rows = of.rows("test")
+        with progress(rows.height, "edges", "images") as bar:
+            found = of.subject.learner, of.batches(rows), rows, *of.names, of.readout, of.base
+            return edge_scores(*found, of.device, bar)[0]
+
+    cells = of.subject.pieces.cells("edges", scored)
+    return cells, wiring_of(of.subject.learner.model).graph
+
+
+def _node_sharing(of: CircuitSubject) -> pl.DataFrame:
+    places = {site.name: (site.level, site.depth) for site in of.sites}
+    return circuit_sharing(of.scores("test"), of.subject.class_sets, of.subject.run.seed, places)
+
+
+def _edge_sharing(of: CircuitSubject, edges: CellMeans) -> pl.DataFrame:
+    places = {target: (EDGE, depth) for depth, target in enumerate(edges.folds)}
+    found = edges, of.subject.class_sets, of.subject.run.seed
+    return circuit_sharing(*found, places, level=EDGE)
+
+
+def _quality(of: CircuitSubject) -> pl.DataFrame:
+    rows, images = of.rows("train"), of.held("test", 1)
+    first = sorted(set(images.samples["class_id"]))[:OF_QUALITY]
+    few = images.of(images.samples["class_id"].is_in(first).to_numpy())
+    learner, names = of.subject.learner, of.names
+    origins = mean_images(learner, of.batches(rows), rows, *names, of.device)
+    with progress(len(of.sites), "exact effects", "sites") as bar:
+        found = learner, few, names[0], of.readout, of.base, origins, of.device, of.sites
+        return attribution_quality(*found, seed=of.subject.run.seed, bar=bar)
+
+
+def _faithfulness(of: CircuitSubject) -> pl.DataFrame:
+    images, (domains, _) = of.held("test"), of.names
+    with progress(len(images) * forwards(len(domains)), "faithfulness", "images") as bar:
+        return faithfulness(
+            of.subject.learner,
+            images,
+            of.scores("train"),
+            of.base,
+            of.readout,
+            domains,
+            of.subject.class_sets,
+            of.sites,
+            of.device,
+            of.subject.run.seed,
+            bar,
+        )
+
+
+def causes(subject: Subject) -> Tables:
+    """What becomes of answers when activations are exchanged, steered, erased or ablated."""
+    of = CircuitSubject(subject)
+    domains, _ = of.names
+    tests = Causes(
+        subject.learner,
+        of.readout,
+        of.held("train", subject.run.analysis.images),
+        of.held("test"),
+        tuple(domains),
+        subject.class_sets,
+        of.device,
+        subject.run.seed,
+    )
+    site = subject.run.analysis.primary_site
+    made: dict[str, Callable[[], pl.DataFrame]] = {
+        "interchange": tests.interchange,
+        "steering": tests.steering,
+        "erasure": tests.erasure,
+        "alignment": lambda: tests.alignment(subject.run.test_domains, site),
+        "ablation": lambda: tests.ablation(of.scores("train"), of.base, of.sites),
+    }
+    return {"causes": pl.concat(subject.pieces.table(name, make) for name, make in made.items())}
