@@ -74,20 +74,19 @@ class Causes:
         """What training images show."""
         return shown(self.learning)
 
-    def interchange(self, bar: tqdm | None = None) -> pl.DataFrame:
-        """At all residual sites and pairs of domains; `bar` as of `analysis.interchange`."""
-        return interchange(self._testing("interchange"), self.learnt, self.seed, bar)
+    @cached_property
+    def sites(self) -> dict[str, list[Site]]:
+        """By test the residual sites that it changes, each by itself: all of them; of steering an
+        early one, a middle one and the last before the embedding."""
+        every = self.learning.sites
+        inner = {site.name: site for site in _inner(self.learning)}
+        few = [inner[name] for name in early_middle_last(list(inner))]
+        return {"interchange": every, "steering": few, "erasure": every}
 
-    def steering(self, bar: tqdm | None = None) -> pl.DataFrame:
-        """At an early, a middle and the last site before the embedding."""
-        bench = self._testing("steering")
-        inner = {site.name: site for site in _inner(bench)}
-        sites = [inner[name] for name in early_middle_last(list(inner))]
-        return steering(bench, self.learnt, sites, self.seed, bar)
-
-    def erasure(self, bar: tqdm | None = None) -> pl.DataFrame:
-        """At all residual sites."""
-        return erasure(self._testing("erasure"), self.learnt, self.seed, bar)
+    def at(self, test: str, site: Site, bar: tqdm | None = None) -> pl.DataFrame:
+        """One of the tests of `sites` at one site; `bar` as of the module of its name."""
+        made = {"interchange": interchange, "steering": steering, "erasure": erasure}[test]
+        return made(self._testing(test), self.learnt, [site], self.seed, bar)
 
     def alignment(
         self, test_domains: Sequence[str], site: str = "", bar: tqdm | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import polars as pl
 
@@ -112,10 +113,15 @@ def causes(subject: Subject) -> Tables:
     )
     site = subject.run.analysis.primary_site
     made: dict[str, Callable[[], pl.DataFrame]] = {
-        "interchange": tests.interchange,
-        "steering": tests.steering,
-        "erasure": tests.erasure,
-        "alignment": lambda: tests.alignment(subject.run.test_domains, site),
-        "ablation": lambda: tests.ablation(of.scores("train"), of.base, of.sites),
+        f"{test}-{place.name}": partial(tests.at, test, place)
+        for test, places in tests.sites.items()
+        for place in places
     }
-    return {"causes": pl.concat(subject.pieces.table(name, make) for name, make in made.items())}
+    made["alignment"] = lambda: tests.alignment(subject.run.test_domains, site)
+    made["ablation"] = lambda: tests.ablation(of.scores("train"), of.base, of.sites)
+    tables = []
+    with progress(len(made), "causes", "steps") as bar:
+        for name, make in made.items():
+            tables.append(subject.pieces.table(name, make))
+            bar.update()
+    return {"causes": pl.concat(tables)}

@@ -105,8 +105,10 @@ def erasing(groups: Sequence[Projection], tokens: int) -> Edit:
     return edit
 
 
-def erasure(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None) -> pl.DataFrame:
-    """Erase the domain at every residual site; every domain is left out of the fit in turn.
+def erasure(
+    bench: Bench, learnt: Shown, sites: Sequence[Site], seed: int, bar: tqdm | None = None
+) -> pl.DataFrame:
+    """Erase the domain at residual sites; every domain is left out of the fit in turn.
 
     Fitted on the mean over the positions of a group, per image, and applied at all positions: an
     affine map of the mean is the mean of the maps, so that what is fitted holds.
@@ -114,6 +116,7 @@ def erasure(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None) -> 
     Args:
         bench: the model and test images.
         learnt: what training images show.
+        sites: residual ones.
         seed: of the random projections.
         bar: advanced by one per site and domain that is left out.
 
@@ -129,7 +132,7 @@ def erasure(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None) -> 
         raise ValueError(f"{len(bench.domains)} domains: one left out, two told apart")
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, Any]] = []
-    for site in bench.sites:
+    for site in sites:
         place = {"site": site.name, "level": site.level.value, "depth": site.depth}
         for number, out in enumerate(bench.domains):
             real = erasers(learnt, site.name, number)

@@ -22,6 +22,7 @@ from analysis.bench import Answers, Bench, Patched, Shown, comparable
 from analysis.class_sets import ClassSet
 from analysis.departure import Surroundings, departures, surroundings
 from analysis.effects import Asked, means, shares, table
+from analysis.sites import Site
 
 LEAST_CLASSES = 4
 """an image's own, the one asked for, and two others for the control"""
@@ -54,8 +55,10 @@ class Targets(NamedTuple):
     other_asked: torch.Tensor
 
 
-def interchange(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None) -> pl.DataFrame:
-    """Exchange classes at every residual site, as every domain says, in images of every domain.
+def interchange(
+    bench: Bench, learnt: Shown, sites: Sequence[Site], seed: int, bar: tqdm | None = None
+) -> pl.DataFrame:
+    """Exchange classes at residual sites, as every domain says, in images of every domain.
 
     To all positions of a group of an image of (B, c) is added μ(A, c′) − μ(A, c), of training
     images. c′ is drawn for every image, from the classes that are held out in the same draws.
@@ -63,6 +66,7 @@ def interchange(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None)
     Args:
         bench: the model and test images.
         learnt: what training images show (`analysis.bench.shown`).
+        sites: residual ones.
         seed: of c′ and of the controls.
         bar: advanced by one per site and pair of domains.
 
@@ -79,7 +83,7 @@ def interchange(bench: Bench, learnt: Shown, seed: int, bar: tqdm | None = None)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     targets = draw_targets(bench.labels.cpu().numpy(), bench.class_sets, rng)
     rows: list[dict[str, Any]] = []
-    for site in bench.sites:
+    for site in sites:
         place = {"site": site.name, "level": site.level.value, "depth": site.depth}
         means_DCGU = learnt.means(site.name)
         clean = bench.states(bench.everyone, lambda _: {}, site)

@@ -24,13 +24,14 @@ def causes():
     ],
 )
 def test_every_test_has_its_sites_and_images(causes, test, sites):
-    table = getattr(causes, test)()
-    assert dict(table.schema) == CAUSES
-    assert set(table["test"]) == {test}
-    assert set(table["site"]) == sites
-    whole = table.filter(classes="all")
-    assert set(whole["n"]) == {C * PER_CELL[test]}
-    assert table.equals(getattr(causes, test)())  # nothing is left to chance but by the seed
+    assert {site.name for site in causes.sites[test]} == sites
+    for site in causes.sites[test]:
+        table = causes.at(test, site)
+        assert dict(table.schema) == CAUSES
+        assert (set(table["test"]), set(table["site"])) == ({test}, {site.name})
+        whole = table.filter(classes="all")
+        assert set(whole["n"]) == {C * PER_CELL[test]}
+        assert table.equals(causes.at(test, site))  # nothing is left to chance but by the seed
 
 
 def test_alignment_is_at_the_last_inner_site_or_at_the_one_named(causes, monkeypatch):

@@ -29,7 +29,7 @@ def states():
 @pytest.fixture(scope="module")
 def table():
     _, learnt, bench = planted_pair()
-    return erasure(bench, learnt, seed=0)
+    return erasure(bench, learnt, bench.sites, seed=0)
 
 
 def probe(states, domains):

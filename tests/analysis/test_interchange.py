@@ -21,7 +21,7 @@ OTHER = pl.col("source") != pl.col("target")
 @pytest.fixture(scope="module")
 def table():
     _, learnt, bench = planted_pair()
-    return interchange(bench, learnt, seed=0)
+    return interchange(bench, learnt, bench.sites, seed=0)
 
 
 def found(table, quantity, site, control="", classes="all"):
@@ -99,7 +99,7 @@ def test_classes_without_training_images_are_left_out_and_named():
     smaller, note = comparable(bench, less)
     assert note == "1 classes without training images in some domain are left out"
     assert 0 not in smaller.labels
-    assert set(interchange(bench, less, seed=0)["note"]) >= {note}
+    assert set(interchange(bench, less, bench.sites, seed=0)["note"]) >= {note}
 
 
 def test_the_interval_of_a_mean_is_the_jackknifes():

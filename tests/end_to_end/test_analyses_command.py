@@ -9,6 +9,9 @@ import polars as pl
 import pytest
 from workplace import Workplace
 
+from analysis import circuit_families
+from analysis.faithfulness import FAITHFULNESS
+from analysis.run import analyze_run
 from gen.schema import AnalysisKind
 from gen.sweep.study import load_study
 
@@ -55,3 +58,29 @@ def test_families_that_are_asked_for_later_are_added_without_training(trained: W
     ):
         assert title in page
     assert "sae-images-sketch.svg" in page
+
+
+@pytest.mark.slow
+def test_an_analysis_that_was_stopped_goes_on_from_its_pieces(
+    trained: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["analysis.kinds=[similarity,circuits]", "settings=[cg_high_diversity]"]
+    places = {"data": trained.folder / "data", "runs": trained.folder / "runs"}
+    study = load_study("debug", asked, **places)
+    (run,) = study.runs
+
+    def stopped(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(circuit_families, "faithfulness", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        analyze_run(run, study.dataset)
+    pieces = run.folder / "analysis" / "pieces"
+    assert len(list(pieces.rglob("*.parquet"))) == 3  # sharing of nodes and of edges, quality
+    for done in ("circuit_sharing", "attribution_quality", "edge_scores"):
+        monkeypatch.setattr(circuit_families, done, stopped)
+    nothing = pl.DataFrame(schema=FAITHFULNESS)
+    monkeypatch.setattr(circuit_families, "faithfulness", lambda *_args: nothing)
+    analyze_run(run, study.dataset)
+    assert all(path.is_file() for path in run.analyses.values())
+    assert not pieces.exists()
