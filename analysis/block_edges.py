@@ -55,6 +55,17 @@ class BlockWiring:
             for target in self.graph.targets
         }
 
+    def change(
+        self, source: str, activations: torch.Tensor, baselines_BGU: torch.Tensor
+    ) -> torch.Tensor:
+        return activations - spread(baselines_BGU, activations, 0)
+
+    def lost(
+        self, target: str, changes: Mapping[str, torch.Tensor], kept_BS: torch.Tensor
+    ) -> torch.Tensor:
+        change_BUHW = changes[self.source_of[target]]
+        return change_BUHW * (1 - kept_BS.to(change_BUHW))[:, :, None, None]
+
 
 def block_wiring(model: Any) -> BlockWiring:
     """How a ResNet of open_clip or timm is wired.

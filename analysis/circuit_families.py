@@ -14,7 +14,8 @@ from analysis.cells import CellMeans
 from analysis.circuit_parts import circuit_parts
 from analysis.circuit_sharing import circuit_sharing
 from analysis.circuit_subject import CircuitSubject
-from analysis.edge_graph import EdgeGraph
+from analysis.circuits import Nodes, Parts
+from analysis.edge_circuits import Edges
 from analysis.edges import edge_scores, wiring_of
 from analysis.faithfulness import faithfulness, forwards
 from analysis.subject import Subject
@@ -30,31 +31,30 @@ def circuits(subject: Subject) -> Tables:
     """Which nodes and edges carry a class, whether domains share them, how faithful they are."""
     of = CircuitSubject(subject)
     pieces = subject.pieces
-    edges = _edges(of)
+    edges = (_edges(of, "test"), wiring_of(subject.learner.model).graph) if of.has_edges else None
     sharing = [pieces.table("sharing-nodes", lambda: _node_sharing(of))]
+    faithful = [pieces.table("faithfulness-nodes", lambda: _node_faithfulness(of))]
     if edges is not None:
         sharing.append(pieces.table("sharing-edges", lambda: _edge_sharing(of, edges[0])))
+        faithful.append(pieces.table("faithfulness-edges", lambda: _edge_faithfulness(of)))
     return {
         "circuit_sharing": pl.concat(sharing),
         "attribution_quality": pieces.table("quality", lambda: _quality(of)),
-        "faithfulness": pieces.table("faithfulness", lambda: _faithfulness(of)),
+        "faithfulness": pl.concat(faithful),
         "circuit_parts": circuit_parts(of.scores("test"), subject.class_sets, edges),
     }
 
 
-def _edges(of: CircuitSubject) -> tuple[CellMeans, EdgeGraph] | None:
-    """Scores of all edges, per cell of test images; None where the wiring is not known."""
-    if not of.has_edges:
-        return None
+def _edges(of: CircuitSubject, split: str) -> CellMeans:
+    """Scores of all edges, per cell of a split's images."""
 
     def scored() -> CellMeans:
-        rows = of.rows("test")
-        with progress(rows.height, "edges", "images") as bar:
+        rows = of.rows(split)
+        with progress(rows.height, f"edges ({split})", "images") as bar:
             found = of.subject.learner, of.batches(rows), rows, *of.names, of.readout, of.base
             return edge_scores(*found, of.device, bar)[0]
 
-    cells = of.subject.pieces.cells("edges", scored)
-    return cells, wiring_of(of.subject.learner.model).graph
+    return of.subject.pieces.cells(f"edges-{split}", scored)
 
 
 def _node_sharing(of: CircuitSubject) -> pl.DataFrame:
@@ -79,18 +79,27 @@ def _quality(of: CircuitSubject) -> pl.DataFrame:
         return attribution_quality(*found, seed=of.subject.run.seed, bar=bar)
 
 
-def _faithfulness(of: CircuitSubject) -> pl.DataFrame:
+def _node_faithfulness(of: CircuitSubject) -> pl.DataFrame:
+    return _faithfulness(of, of.scores("train"), Nodes(of.sites))
+
+
+def _edge_faithfulness(of: CircuitSubject) -> pl.DataFrame:
+    return _faithfulness(of, _edges(of, "train"), Edges(wiring_of(of.subject.learner.model)))
+
+
+def _faithfulness(of: CircuitSubject, scores: CellMeans, parts: Parts) -> pl.DataFrame:
     images, (domains, _) = of.held("test"), of.names
-    with progress(len(images) * forwards(len(domains)), "faithfulness", "images") as bar:
+    total = len(images) * forwards(len(domains), parts.kind)
+    with progress(total, f"faithfulness ({parts.kind})", "images") as bar:
         return faithfulness(
             of.subject.learner,
             images,
-            of.scores("train"),
+            scores,
             of.base,
             of.readout,
             domains,
             of.subject.class_sets,
-            of.sites,
+            parts,
             of.device,
             of.subject.run.seed,
             bar,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from gen.evaluation.embed import batch_size, inputs_of
 if TYPE_CHECKING:
     from gen.models.trained import Learner, Model
 
+NODES, EDGES = "nodes", "edges"
+"""kinds of parts"""
 ROUNDING = 1e-9
 """of a share times a number of nodes, before it is cut to a whole number"""
 
@@ -162,6 +164,58 @@ def masked_margins(
     }
     with taps(sites, edit=edit):
         return readout.margins(model.encode_image(batch.inputs), batch.labels_B)
+
+
+class Parts(Protocol):
+    """What a tower is taken apart into, and how some of it is taken away.
+
+    Attributes:
+        kind: what the parts are called in a table.
+        places: names of what the parts are ranked under, in their order: those of scores.
+        sites: whose baselines stand in for parts.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def places(self) -> Sequence[str]: ...
+
+    @property
+    def sites(self) -> Sequence[Site]: ...
+
+    def margins(
+        self, model: Model, batch: Batch, kept: Mapping[str, torch.Tensor], readout: Readout
+    ) -> torch.Tensor:
+        """Margins of images of which only some parts are kept, [B].
+
+        Args:
+            model: on the batch's device, in evaluation mode.
+            batch: the images.
+            kept: by place, 1 where a part of an image stays, else 0; [B, parts].
+            readout: on the same device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes as the parts of a tower, see `Parts`."""
+
+    sites: Sequence[Site]
+
+    @property
+    def kind(self) -> str:
+        return NODES
+
+    @property
+    def places(self) -> list[str]:
+        return [site.name for site in self.sites]
+
+    def margins(
+        self, model: Model, batch: Batch, kept: Mapping[str, torch.Tensor], readout: Readout
+    ) -> torch.Tensor:
+        return masked_margins(model, batch, kept, readout, self.sites)
 
 
 def chosen_classes(class_sets: Sequence[ClassSet], most: int, seed: int) -> list[int]:

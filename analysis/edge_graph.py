@@ -34,7 +34,7 @@ class EdgeGraph:
 
 
 class Wiring(Protocol):
-    """A tower whose edges can be scored.
+    """A tower whose edges can be scored, and taken away.
 
     Attributes:
         graph: its edges.
@@ -64,5 +64,33 @@ class Wiring(Protocol):
             activations: by source site.
             gradients: of the metric by what enters every branch.
             baselines: by source site, [B, G, U].
+        """
+        ...
+
+    def change(
+        self, source: str, activations: torch.Tensor, baselines_BGU: torch.Tensor
+    ) -> torch.Tensor:
+        """What a source site says beyond its baseline, in the shape that `lost` works with.
+
+        Args:
+            source: name of the site.
+            activations: at the site.
+            baselines_BGU: of the site.
+        """
+        ...
+
+    def lost(
+        self, target: str, changes: Mapping[str, torch.Tensor], kept_BS: torch.Tensor
+    ) -> torch.Tensor:
+        """What a target reads no more without some edges: Σ (z_s − z_s^base) over these.
+
+        Args:
+            target: name of the branch.
+            changes: `change` of all source sites before the target.
+            kept_BS: 1 where an edge of an image stays, else 0; S in the order of the graph's
+                `sources_of(target)`.
+
+        Returns:
+            Of the shape of what enters the branch.
         """
         ...

@@ -1,10 +1,10 @@
-"""Do the nodes that carry a class in one domain carry it in another? (docs/circuits.md)
+"""Do the parts that carry a class in one domain carry it in another? (docs/circuits.md)
 
-F[A → B]: nodes that are ranked on images of domain A are kept, all others are replaced by baselines
-of domain B, and the margins of B's images say how much of the model is left. Beside it stand what
-any nodes do, those of another class, and what is left without the nodes of A.
+F[A → B]: nodes, or edges, that are ranked on images of domain A are kept, all others are replaced
+by baselines of domain B, and the margins of B's images say how much of the model is left. Beside it
+stand what any parts do, those of another class, and what is left without the nodes of A.
 
-Legend: D domains, C classes, N nodes of all sites, K sizes, B batch.
+Legend: D domains, C classes, N parts of all places, K sizes, B batch.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ import torch
 from tqdm import tqdm
 
 from analysis.cells import CellMeans
-from analysis.circuits import Rankings, batches, masked_margins, rank_nodes
+from analysis.circuits import NODES, Parts, Rankings, batches, rank_nodes
 from analysis.class_sets import ClassSet
 from analysis.faithfulness_curves import SHARES, Curve, curve_rows
 from analysis.held_images import Images
 from analysis.interventions import Baselines
 from analysis.readout import Readout
-from analysis.sites import Site
 
 if TYPE_CHECKING:
     from gen.models.trained import Learner
 
 FAITHFULNESS: dict[str, type[pl.DataType]] = {
-    **{"baseline": pl.String, "source": pl.String, "target": pl.String, "circuit": pl.String},
+    **{"parts": pl.String, "baseline": pl.String},
+    **{"source": pl.String, "target": pl.String, "circuit": pl.String},
     **{"draw": pl.Int64, "classes": pl.String, "quantity": pl.String, "k": pl.Float64},
     **{"value": pl.Float64, "lo": pl.Float64, "hi": pl.Float64},
     **{"n": pl.Int64, "n_images": pl.Int64, "note": pl.String},
 }
 OWN, OTHER, COMPLEMENT, RANDOM, WRONG = "own", "other", "complement", "random", "wrong_class"
 REMOVED = (0.01, 0.05, 0.1, 0.2, 0.5)
-"""shares of nodes that are taken away for the complement"""
+"""shares of nodes that are taken away for the complement; of edges none is asked for"""
 RANDOM_DRAWS = 2
-"""of random nodes, whose margins are averaged"""
+"""of random parts, whose margins are averaged"""
 
 
 class Trial(NamedTuple):
-    """Nodes that are kept while all images of a target are shown.
+    """Parts that are kept while all images of a target are shown.
 
     Attributes:
         circuit: why these.
         source: number of the domain on whose images they were chosen.
-        share: of all nodes, how many were chosen.
+        share: of all parts, how many were chosen.
         kept_CN: which are kept for every class, bool.
     """
 
@@ -75,14 +75,14 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Tower:
-    """A model whose nodes can be taken away.
+    """A model whose parts can be taken away.
 
     Attributes:
         learner: the model, on the device, in evaluation mode.
         readout: on the device.
-        base: of the sites.
+        base: of the sites of the parts.
         domains: names along D of the baselines.
-        sites: where nodes are taken away.
+        parts: what is taken away.
         device: where to compute.
     """
 
@@ -90,19 +90,19 @@ class Tower:
     readout: Readout
     base: Baselines
     domains: Sequence[str]
-    sites: Sequence[Site]
+    parts: Parts
     device: torch.device
 
     def margins(
         self, images: Images, kept: Sequence[torch.Tensor], ranked: Rankings, bar: tqdm | None
     ) -> np.ndarray:
-        """Mean margins of the images of every class under many choices of nodes.
+        """Mean margins of the images of every class under many choices of parts.
 
         Args:
             images: of classes that the choices are for.
-            kept: nodes that are kept for every class, bool [C, N] each; C in the order of the
+            kept: parts that are kept for every class, bool [C, N] each; C in the order of the
                 images' class ids.
-            ranked: tells nodes of sites apart.
+            ranked: tells parts of places apart.
             bar: advanced by one per image and choice.
 
         Returns:
@@ -113,23 +113,23 @@ class Tower:
         sums = torch.zeros(len(masks), len(ids), dtype=torch.float64, device=self.device)
         start = 0
         for batch in batches(
-            self.learner, images, self.base, self.domains, self.sites, self.device
+            self.learner, images, self.base, self.domains, self.parts.sites, self.device
         ):
             places_B = place_N[start : start + len(batch.labels_B)].to(self.device)
             start += len(places_B)
             for row, mask_CN in zip(sums, masks, strict=True):
-                nodes = ranked.by_site(mask_CN[places_B])
-                found_B = masked_margins(self.learner.model, batch, nodes, self.readout, self.sites)
+                parts = ranked.by_site(mask_CN[places_B])
+                found_B = self.parts.margins(self.learner.model, batch, parts, self.readout)
                 row.index_add_(0, places_B, found_B.double())
                 if bar is not None:
                     bar.update(len(found_B))
         return (sums / torch.bincount(place_N).to(self.device)).cpu().numpy()
 
 
-def forwards(domains: int) -> int:
+def forwards(domains: int, kind: str = NODES) -> int:
     """How many forwards every image takes in `faithfulness`, with so many domains."""
     kept = len(SHARES) - 1
-    return 2 + domains * (kept + len(REMOVED)) + (RANDOM_DRAWS + 1) * kept
+    return 2 + domains * (kept + len(_removed(kind))) + (RANDOM_DRAWS + 1) * kept
 
 
 @torch.inference_mode()
@@ -141,33 +141,33 @@ def faithfulness(
     readout: Readout,
     domains: Sequence[str],
     class_sets: Sequence[ClassSet],
-    sites: Sequence[Site],
+    parts: Parts,
     device: torch.device,
     seed: int,
     bar: tqdm | None = None,
 ) -> pl.DataFrame:
-    """Faithfulness of every domain's nodes in every domain, with controls.
+    """Faithfulness of every domain's parts in every domain, with controls.
 
     Args:
         learner: a trained model.
         images: to test on, none of which had a part in `scores`; of all classes or of some, the
             same ones in every domain.
-        scores: what nodes add to the margin, per cell of other images; it has these domains and
+        scores: what parts add to the margin, per cell of other images; it has these domains and
             classes among others, by name.
-        base: baselines of the sites, per domain and class.
+        base: baselines of the parts' sites, per domain and class.
         readout: of all classes.
         domains: names along D of the baselines; every one is a source and a target.
         class_sets: of class ids; of each the classes that have images count.
-        sites: where nodes are ranked and taken away.
+        parts: what is ranked and taken away: nodes or edges.
         device: where to compute.
-        seed: of random nodes, and of which other class is the wrong one.
-        bar: advanced by one per image and forward, `forwards(len(domains))` for an image.
+        seed: of random parts, and of which other class is the wrong one.
+        bar: advanced by one per image and forward, `forwards(len(domains), kind)` for an image.
 
     Returns:
-        The columns FAITHFULNESS. `own`: nodes chosen on images of the target itself; `other`: of
-        another domain; `complement`: all nodes but the source's, of which the share k is taken
-        away; `random`: nodes of every site by lot, as many as `own` has; `wrong_class`: the
-        target's nodes of another class. n counts classes.
+        The columns FAITHFULNESS. `own`: parts chosen on images of the target itself; `other`: of
+        another domain; `complement`, of nodes alone: all but the source's, of which the share k is
+        taken away; `random`: parts of every place by lot, as many as `own` has; `wrong_class`: the
+        target's parts of another class. n counts classes.
 
     Raises:
         UserError: scores lack a class or a domain, or an image's domain is none of these.
@@ -176,9 +176,9 @@ def faithfulness(
     named = images.samples.select("class_id", "class_name").unique().sort("class_id")
     names = named["class_name"].to_list()
     cells = scores.of_domains(list(domains)).of_classes(names)
-    ranked = rank_nodes(cells, [site.name for site in sites])
+    ranked = rank_nodes(cells, parts.places)
     learner.model.to(device).eval()
-    tower = Tower(learner, readout.to(device), base, domains, sites, device)
+    tower = Tower(learner, readout.to(device), base, domains, parts, device)
     rng = np.random.default_rng(seed)
     wrong = _another(len(names), rng)
     numbers = images.domain_numbers(domains)
@@ -186,14 +186,18 @@ def faithfulness(
     for target, domain in enumerate(domains):
         shown = images.of(numbers == target)
         counts = _counts(shown, named["class_id"].to_numpy(), domain)
-        trials = list(_trials(ranked, target, wrong, rng))
+        trials = list(_trials(ranked, target, wrong, rng, _removed(parts.kind)))
         nothing = torch.zeros_like(trials[0].kept_CN)
         kept = [nothing, ~nothing, *(trial.kept_CN for trial in trials)]
         curves = _curves(trials, tower.margins(shown, kept, ranked, bar))
         result = Result(curves, named["class_id"].to_numpy(), counts)
-        key = {"baseline": base.kind, "target": domain}
+        key = {"parts": parts.kind, "baseline": base.kind, "target": domain}
         rows += [key | row for row in _rows(result, class_sets, domains)]
     return pl.DataFrame(rows, schema=FAITHFULNESS)
+
+
+def _removed(kind: str) -> tuple[float, ...]:
+    return REMOVED if kind == NODES else ()
 
 
 def _another(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -219,15 +223,19 @@ def _counts(images: Images, ids: np.ndarray, domain: str) -> np.ndarray:
 
 
 def _trials(
-    ranked: Rankings, target: int, wrong: np.ndarray, rng: np.random.Generator
+    ranked: Rankings,
+    target: int,
+    wrong: np.ndarray,
+    rng: np.random.Generator,
+    removed: Sequence[float],
 ) -> Iterator[Trial]:
-    """All choices of nodes that a target's images are shown with."""
+    """All choices of parts that a target's images are shown with."""
     kept_shares = SHARES[:-1]  # the last is the whole network
     for source in range(len(ranked.places_DCN)):
         for share in kept_shares:
             circuit = OWN if source == target else OTHER
             yield Trial(circuit, source, share, ranked.kept(source, share))
-        for share in REMOVED:
+        for share in removed:
             yield Trial(COMPLEMENT, source, share, ~ranked.kept(source, share))
     shape = ranked.places_DCN.shape[1:]
     lots = [torch.from_numpy(rng.random(shape)) for _ in range(RANDOM_DRAWS)]
@@ -240,11 +248,11 @@ def _trials(
 
 
 def _curves(trials: Sequence[Trial], margins: np.ndarray) -> dict[tuple[str, int], Curve]:
-    """Curves by circuit and source; those of kept nodes end with the whole network.
+    """Curves by circuit and source; those of kept parts end with the whole network.
 
     Args:
         trials: several of one circuit, source and share are draws, whose margins are averaged.
-        margins: [2 + trials, C]; the first two are those without any node and with all.
+        margins: [2 + trials, C]; the first two are those without any part and with all.
     """
     empty_C, full_C = margins[:2]
     draws: dict[tuple[str, int], dict[float, list[np.ndarray]]] = {}

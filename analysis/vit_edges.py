@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from analysis.edge_graph import EdgeGraph
-from analysis.interventions import class_tokens, of_nodes, spread
+from analysis.interventions import class_tokens, of_nodes, spread, to_units
 from analysis.sites import Site, list_sites
 from gen.schema import SiteLevel
 from splits.errors import UserError
@@ -57,6 +57,20 @@ class Writer:
             return of_nodes(scores_BU, self.site)
 
         return of_heads
+
+    def change(self, change_BTU: torch.Tensor) -> torch.Tensor:
+        """Of heads as it is, [B, T, U]; of a single node what it writes, [B, T, W]."""
+        return change_BTU if self.site.heads else self._written(change_BTU)
+
+    def lost(self, change: torch.Tensor, gone_BN: torch.Tensor) -> torch.Tensor:
+        """What is not written where some nodes are gone, [B, T, W].
+
+        Args:
+            change: as `change` has it.
+            gone_BN: 1 where a node of an image is gone, else 0.
+        """
+        gone = to_units(gone_BN, self.site, change.shape[-1])[:, None]
+        return self._written(change * gone) if self.site.heads else change * gone
 
     def _written(self, change_BTU: torch.Tensor) -> torch.Tensor:
         if self.weight_WU is None:
@@ -102,6 +116,23 @@ class VitWiring:
             for target in self.graph.targets[number:]:
                 found[target].append(edges(gradients[target]))
         return {target: torch.cat(parts, dim=1) for target, parts in found.items()}
+
+    def change(
+        self, source: str, activations: torch.Tensor, baselines_BGU: torch.Tensor
+    ) -> torch.Tensor:
+        (writer,) = (writer for writer in self.writers if writer.site.name == source)
+        return writer.change(activations - spread(baselines_BGU, activations, self.tokens))
+
+    def lost(
+        self, target: str, changes: Mapping[str, torch.Tensor], kept_BS: torch.Tensor
+    ) -> torch.Tensor:
+        writers = self.writers[: self.graph.targets.index(target) + 1]
+        first = changes[writers[0].site.name]
+        gone = (1 - kept_BS.to(first)).split([writer.site.heads or 1 for writer in writers], dim=1)
+        total_BTW = torch.zeros_like(first)  # of the stem, which is the stream
+        for writer, gone_BN in zip(writers, gone, strict=True):
+            total_BTW = total_BTW + writer.lost(changes[writer.site.name], gone_BN)
+        return total_BTW
 
 
 def vit_wiring(model: Any) -> VitWiring:

@@ -15,7 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.faithfulness_curves import ENOUGH
-from analysis.report.faithfulness_tables import OTHER, OWN, RANDOM, REST, REST_OTHER, WRONG
+from analysis.report.faithfulness_tables import (
+    EDGES,
+    NODES,
+    OTHER,
+    OWN,
+    RANDOM,
+    REST,
+    REST_OTHER,
+    WRONG,
+)
 from analysis.report.figures import GREY, NARROW, WIDTH, legend, styled
 from analysis.report.sharing_figures import MOST_PANELS, PANEL, Looks, broken
 from analysis.report.sharing_points import MOST_BANDS
@@ -29,6 +38,15 @@ CURVES: Looks = {
     REST: ("without those of the test domain", "--", "#009E73"),
     REST_OTHER: ("without those of another domain: mean", "--", "#56B4E9"),
 }
+BESIDE: Looks = {
+    f"{NODES} {OWN}": ("nodes of the test domain", "-", "#D55E00"),
+    f"{EDGES} {OWN}": ("edges of the test domain", "--", "#D55E00"),
+    f"{NODES} {OTHER}": ("nodes of another domain: mean", "-", "#0072B2"),
+    f"{EDGES} {OTHER}": ("edges of another domain: mean", "--", "#0072B2"),
+    f"{NODES} {RANDOM}": ("random nodes", "-", "#999999"),
+    f"{EDGES} {RANDOM}": ("random edges", "--", "#999999"),
+}
+"""by parts and circuit: edges beside nodes"""
 LOWEST, HIGHEST = -0.75, 1.75
 """ends of an axis of faithfulness, however far single estimates go"""
 OWNERS = {
@@ -47,12 +65,19 @@ RESOLUTION = 200
 
 
 @styled
-def curve_figure(table: pl.DataFrame, settings: Sequence[str]) -> Figure:
-    """What a share of the nodes carries of the answer: a panel per setting, a line per kind.
+def curve_figure(
+    table: pl.DataFrame,
+    settings: Sequence[str],
+    looks: Looks = CURVES,
+    share: str = "share of the nodes, kept or taken away",
+) -> Figure:
+    """What a share of the parts carries of the answer: a panel per setting, a line per kind.
 
     Args:
         table: `faithfulness_tables.to_test_domain`, of one test domain and class set, `f` alone.
         settings: to be drawn, the first MOST_PANELS of them; one without rows is missing.
+        looks: by `circuit`, of those that have a line.
+        share: what the horizontal axis says.
     """
     settings = settings[:MOST_PANELS]
     columns = min(3, len(settings))
@@ -64,18 +89,18 @@ def curve_figure(table: pl.DataFrame, settings: Sequence[str]) -> Figure:
         axes.set_visible(False)
     for axes, setting in zip(grid.ravel(), settings, strict=False):
         axes.set_title(textwrap.fill(setting_label(setting), 30))
-        _curves(axes, table.filter(setting=setting))
+        _curves(axes, table.filter(setting=setting), looks)
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("share of the answer, f")
     for axes in grid[-1]:
-        axes.set_xlabel("share of the nodes, kept or taken away")
+        axes.set_xlabel(share)
     _faithful_axis(grid[0, 0], table)
-    legend(figure, _curve_handles(set(table.drop_nulls("value")["circuit"])))
+    legend(figure, _curve_handles(set(table.drop_nulls("value")["circuit"]), looks))
     return figure
 
 
-def _curves(axes: Axes, rows: pl.DataFrame) -> None:
+def _curves(axes: Axes, rows: pl.DataFrame, looks: Looks) -> None:
     for level in (0, 1):
         axes.axhline(level, color="#999999", linewidth=0.7, zorder=0.5)
     axes.axhline(ENOUGH, color=GREY, linestyle=":", linewidth=1, zorder=0.5)
@@ -84,7 +109,7 @@ def _curves(axes: Axes, rows: pl.DataFrame) -> None:
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
         return
     many = max(1, rows.select("run", "draw").n_unique())
-    for circuit, (_, dashes, colour) in CURVES.items():
+    for circuit, (_, dashes, colour) in looks.items():
         part = rows.filter(circuit=circuit).sort("k", maintain_order=True)
         k, lo, hi, value = broken(part, ["run", "draw"], ["k", "lo", "hi", "value"])
         if many <= MOST_BANDS:
@@ -95,7 +120,7 @@ def _curves(axes: Axes, rows: pl.DataFrame) -> None:
 
 
 def _faithful_axis(axes: Axes, table: pl.DataFrame) -> None:
-    """Shares of nodes on a logarithmic axis; f as far as it can mean much."""
+    """Shares of parts on a logarithmic axis; f as far as it can mean much."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -113,10 +138,10 @@ def beyond_axis(rows: pl.DataFrame) -> list[str]:
     return [f"Estimates beyond {LOWEST:g} and {HIGHEST:g} leave the axis."]
 
 
-def _curve_handles(drawn: set[str]) -> list[Artist]:
+def _curve_handles(drawn: set[str], looks: Looks) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=colour, linestyle=dashes, marker="o", markersize=3, label=label)
-        for circuit, (label, dashes, colour) in CURVES.items()
+        for circuit, (label, dashes, colour) in looks.items()
         if circuit in drawn
     ]
     dotted = Line2D([], [], color=GREY, linestyle=":", label=f"f = {ENOUGH:g}")

@@ -113,31 +113,31 @@ def _band(row: dict | None, key: str) -> str:
 
 
 def summary_view(table: pl.DataFrame) -> View:
-    """What the curves of own and other nodes come to, a row per run, target, class set and kind.
+    """What curves of own and other parts come to: a row per run, target, class set, parts, kind.
 
     Args:
         table: `faithfulness_tables.to_test_domain`, of the summaries, and of f at STATED.
     """
     many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
-    keys = ["test_domain", "setting", "draw", "seed", "classes", "circuit"]
+    keys = ["test_domain", "setting", "draw", "seed", "classes", "parts", "circuit"]
     rows = []
-    for (test_domain, setting, draw, seed, classes, circuit), group in table.group_by(
+    for (test_domain, setting, draw, seed, classes, kind, circuit), group in table.group_by(
         keys, maintain_order=True
     ):
         found = {row["quantity"]: row for row in group.iter_rows(named=True)}
         names = [str(test_domain), setting_label(str(setting))]
         names += [str(draw)] * many_draws + [str(seed)] * many_seeds
-        names += [CLASS_LABELS[str(classes)], CHOSEN[str(circuit)]]
+        names += [CLASS_LABELS[str(classes)], str(kind), CHOSEN[str(circuit)]]
         rows.append([*names, *(_summary(found.get(key), key) for key in CURVE_COLUMNS)])
     caption = (
         "What the curves of faithfulness come to, with 95 % intervals over classes. CPR: the area "
         "below f, more is better; CMD: the area between f and 1, 0 is best; on the linear axis "
-        "four fifths of it lie above 20 % of the nodes, hence both again over the logarithm of k. "
-        "Size: the smallest share of the nodes that was tried at which f is 0.8 or more. The first "
+        "four fifths of it lie above 20 % of the parts, hence both again over the logarithm of k. "
+        "Size: the smallest share of the parts that was tried at which f is 0.8 or more. The first "
         "draw and seed of each setting; all are in the CSV."
     )
     columns = ["Test domain", "Setting", *["Draw"] * many_draws, *["Seed"] * many_seeds]
-    columns += ["Classes", "Chosen in", *CURVE_COLUMNS.values()]
+    columns += ["Classes", "Parts", "Chosen in", *CURVE_COLUMNS.values()]
     return View(caption, columns, rows, headers=2)
 
 

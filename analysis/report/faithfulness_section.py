@@ -5,11 +5,20 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.report import circuit_tables, faithfulness_tables
-from analysis.report.circuit_figures import beyond_axis, curve_figure, parts_figure
+from analysis.report.circuit_figures import BESIDE, beyond_axis, curve_figure, parts_figure
 from analysis.report.circuit_text import circuit_sentence
 from analysis.report.circuit_views import summary_view, verdict_view
 from analysis.report.domain_matrices import source_matrix
-from analysis.report.faithfulness_tables import AT_SHARE, AT_SIZE, NEAR, OTHER, OWN, STATED
+from analysis.report.faithfulness_tables import (
+    AT_SHARE,
+    AT_SIZE,
+    EDGES,
+    NEAR,
+    NODES,
+    OTHER,
+    OWN,
+    STATED,
+)
 from analysis.report.section import Chart, Section, Table, Text
 from analysis.report.sharing_figures import MOST_PANELS
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_settings
@@ -38,6 +47,13 @@ CURVE_NOTE = (
     "0.8. Bands (where a panel has at most eight lines of a kind): 95 % jackknife over classes, of "
     "other domains the mean of theirs."
 )
+EDGE_NOTE = (
+    "How to read it: a panel per setting, seen classes. An edge is what one part of the network "
+    "hands to one other; edges are ranked, kept and tested as nodes are. Solid: nodes, as above; "
+    "dashed: edges. A share of the edges is no share of the nodes: compare each orange line with "
+    "the grey one of its kind, and the blue line with the orange one. Nothing is called a circuit "
+    "by this chart. Dotted: 0.8. Bands as above."
+)
 MATRIX_NOTE = (
     "How to read it: rows are domains whose images chose the nodes, columns domains whose images "
     "test them; the diagonal is a domain's own. Left: a tenth of the nodes, whatever it carries; "
@@ -65,8 +81,9 @@ def faithfulness_section(results: StudyResults) -> Section | None:
     if table.is_empty():
         return None
     means = faithfulness_tables.to_test_domain(table)
-    verdicts = faithfulness_tables.verdicts(table)
-    crossed = faithfulness_tables.crossed(table)
+    nodes = table.filter(parts=NODES)
+    verdicts = faithfulness_tables.verdicts(nodes)
+    crossed = faithfulness_tables.crossed(nodes)
     parts: Parts = [Text(MEANING)]
     for test_domain in results.plan.test_domains:
         told = verdicts.filter(test_domain=test_domain)
@@ -75,33 +92,56 @@ def faithfulness_section(results: StudyResults) -> Section | None:
             for classes in ORDER
             if (rows := told.filter(classes=classes)).height
         ]
-        parts += _curve_charts(results, means.filter(test_domain=test_domain))
+        carried = means.filter(test_domain=test_domain, quantity="f")
+        parts += _curve_charts(results, carried.filter(parts=NODES))
         parts += _matrix_charts(results.plan, crossed.filter(test_domain=test_domain))
+        parts += _edge_charts(results, carried.filter(classes="seen"))
     return Section("Are they circuits?", (*parts, *_tables(results.plan, means, verdicts, crossed)))
 
 
 def _curve_charts(results: StudyResults, means: pl.DataFrame) -> Parts:
-    """A chart per class set that has a curve."""
+    """A chart of nodes per class set that has a curve."""
     parts: Parts = []
     for classes in ORDER:
-        rows = means.filter(classes=classes, quantity="f")
+        rows = means.filter(classes=classes)
         if rows.is_empty():
             continue
         settings = rows["setting"].unique(maintain_order=True).to_list()
         test_domain, words = rows["test_domain"][0], CLASS_LABELS[classes]
-        told = beyond_axis(rows)
-        if results.plan.is_replicated:
-            told.append("A line per draw of held-out classes and seed; none is averaged.")
-        if len(settings) > MOST_PANELS:
-            told.append(f"The first {MOST_PANELS} of {len(settings)} settings; all in the CSV.")
-        gaps = rows["value"].null_count()
-        if gaps:
-            told.append(f"{gaps} of {rows.height} numbers are not estimable: the CSV says why.")
         figure = curve_figure(rows, settings) if rows["value"].count() else None
         label = f"What a part of the nodes carries in {test_domain}, {words}"
         name = f"faithfulness-{test_domain}-{classes.replace('_', '-')}"
-        parts.append(Chart(name, figure, "faithfulness", label, " ".join([CURVE_NOTE, *told])))
+        parts.append(Chart(name, figure, "faithfulness", label, _told(CURVE_NOTE, results, rows)))
     return parts
+
+
+def _edge_charts(results: StudyResults, means: pl.DataFrame) -> Parts:
+    """Edges beside nodes, of a test domain; none where no run has edges."""
+    named = means.with_columns(circuit=pl.concat_str("parts", "circuit", separator=" "))
+    rows = named.filter(pl.col("circuit").is_in(list(BESIDE)))
+    if EDGES not in rows["parts"]:
+        return []
+    settings, test_domain = rows["setting"].unique(maintain_order=True), rows["test_domain"][0]
+    share = "share of the nodes, or of the edges, kept"
+    known = rows["value"].count()
+    figure = curve_figure(rows, settings.to_list(), BESIDE, share) if known else None
+    label = f"What a part of the edges carries in {test_domain}, beside nodes"
+    name, note = f"faithfulness-edges-{test_domain}", _told(EDGE_NOTE, results, rows)
+    return [Chart(name, figure, "faithfulness", label, note)]
+
+
+def _told(note: str, results: StudyResults, rows: pl.DataFrame) -> str:
+    """The note of a chart of curves, with what is to be said of these rows."""
+    settings = rows["setting"].n_unique()
+    told = [note, *beyond_axis(rows)]
+    if results.plan.is_replicated:
+        told.append("A line per draw of held-out classes and seed; none is averaged.")
+    if settings > MOST_PANELS:
+        told.append(f"The first {MOST_PANELS} of {settings} settings; all in the CSV.")
+    gaps = rows["value"].null_count()
+    if gaps:
+        told.append(f"{gaps} of {rows.height} numbers are not estimable: the CSV says why.")
+    return " ".join(told)
 
 
 def _matrix_charts(plan: StudyPlan, crossed: pl.DataFrame) -> Parts:
@@ -128,7 +168,11 @@ def _tables(
     plan: StudyPlan, means: pl.DataFrame, verdicts: pl.DataFrame, crossed: pl.DataFrame
 ) -> list[Table]:
     is_stated = (pl.col("quantity") != "f") | ((pl.col("k") - STATED).abs() < NEAR)
-    kinds = [means.filter(is_stated, pl.col("circuit") == kind) for kind in (OWN, OTHER)]
+    kinds = [
+        means.filter(is_stated, parts=parts, circuit=circuit)
+        for parts in (NODES, EDGES)
+        for circuit in (OWN, OTHER)
+    ]
     shown = first_targets(in_order(plan, pl.concat(kinds)))
     return [
         Table("circuits", verdicts, verdict_view(verdicts) if verdicts.height else None),

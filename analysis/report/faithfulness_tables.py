@@ -2,7 +2,7 @@
 
 f(k) = (m(k of the nodes) − m(none)) / (m(all) − m(none)), m the mean margin of a set of classes,
 every other node at its baseline. A set of nodes is chosen on training images of its source, and
-tested on test images of its target.
+tested on test images of its target. Edges are tested alike.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from analysis.faithfulness_curves import ENOUGH, SIZE
 from analysis.report.sharing_tables import ESTIMATE, KEYS, by_target, complete_mean, reasons
 from analysis.report.study import StudyResults
 
+NODES, EDGES = "nodes", "edges"
+"""parts that a network is taken apart into"""
 OWN, OTHER, RANDOM, WRONG = "own", "other", "random", "wrong_class"
 REST, REST_OTHER = "complement", "complement_other"
 """all nodes but the chosen ones: of the test domain itself, and of another domain"""
@@ -23,7 +25,7 @@ STATED = 0.1
 
 AT_SHARE, AT_SIZE = "10 % of the nodes", "nodes where own ones reach 0.8"
 """panels of the matrices"""
-OF = ["baseline", "classes"]
+OF = ["parts", "baseline", "classes"]
 NEAR = 1e-9
 """of two shares that are the same"""
 NEVER = "own nodes never carry 0.8 of the answer"
@@ -39,13 +41,13 @@ def faithfulness(results: StudyResults) -> pl.DataFrame:
 
 
 def to_test_domain(table: pl.DataFrame) -> pl.DataFrame:
-    """What sets of nodes carry in the test domain, by kind of set: means over their sources.
+    """What sets of parts carry in the test domain, by kind of set: means over their sources.
 
     Args:
         table: `faithfulness`.
 
     Returns:
-        KEYS, `baseline`, `classes`, `circuit`, `quantity`, `k`, `value` (of SIZE the median of
+        KEYS, OF, `circuit`, `quantity`, `k`, `value` (of SIZE the median of
         the sources that have one), `lo`, `hi` (means: intervals as if the errors of sources were
         one; null where one has none), `n` (classes), `n_images`, `sources` (behind the value),
         `not_estimable` (the other sources), `note` (why).
@@ -73,10 +75,10 @@ def crossed(table: pl.DataFrame) -> pl.DataFrame:
     The size AT_SIZE is that at which the target's own nodes reach ENOUGH, of the same classes.
 
     Args:
-        table: `faithfulness`.
+        table: `faithfulness`, of nodes.
 
     Returns:
-        KEYS, `baseline`, `classes`, `site` (AT_SHARE or AT_SIZE), `source`, `target`, `k`,
+        KEYS, OF, `site` (AT_SHARE or AT_SIZE), `source`, `target`, `k`,
         `value`, `lo`, `hi`, `random` (upper end of the interval of random nodes of that size and
         target; null where there is none), `n`, `n_images`, `note`.
     """
@@ -133,7 +135,7 @@ def verdicts(table: pl.DataFrame) -> pl.DataFrame:
     """Whether the nodes that carry a test domain's classes may be called a circuit, and whose.
 
     Args:
-        table: `faithfulness`.
+        table: `faithfulness`, of nodes.
 
     Returns:
         A row per target and class set: KEYS, OF, `size` (share of the nodes, fewer than all of

@@ -152,7 +152,7 @@ ATTRIBUTION_QUALITY: Schema = {
     **_NOTE,
 }
 FAITHFULNESS: Schema = {
-    **dict.fromkeys(["baseline", "source", "target", "circuit"], pl.String),
+    **dict.fromkeys(["parts", "baseline", "source", "target", "circuit"], pl.String),
     **_SET,
     **{"quantity": pl.String, "k": pl.Float64},
     **_ESTIMATE,

@@ -33,6 +33,8 @@ TENTH = 0.3
 """Jaccard index of pairs without a test domain, at the first site; 0.03 more at each"""
 FEWEST = 3
 """classes below which there is no interval"""
+EDGES = 0.5
+"""of what nodes carry"""
 UNITS = 64
 """nodes of a site"""
 SIZE = 0.1
@@ -134,23 +136,26 @@ def other(setting: str, k: float) -> float:
 
 def faithfulness_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     """analysis/faithfulness.parquet: `own`, `other`; random nodes carry their share, those of
-    another class nothing; without the strongest what they carry is missing."""
+    another class nothing; without the strongest what they carry is missing. Edges carry EDGES of
+    what as many nodes do, and have no complement."""
     return _faithfulness(*Target(run, plan).key[:3])
 
 
 @cache
 def _faithfulness(setting: str, tests: tuple, sets: tuple) -> pl.DataFrame:
     rows = []
-    for target, (classes, draw, n) in product(DOMAINS, sets):
+    for parts, target, (classes, draw, n) in product(("nodes", "edges"), DOMAINS, sets):
         key = {"baseline": "domain_other_class", "target": target, "n_images": 8 * n, "n": n}
-        key |= {"classes": classes, "draw": draw, "note": ""}
+        key |= {"parts": parts, "classes": classes, "draw": draw, "note": ""}
+        part = EDGES if parts == "edges" else 1
         for source in DOMAINS:
             kind = "own" if source == target else "other"
             f = own if source == target or target not in tests else other
-            curve = [(k, f(setting, k)) for k in SHARES]
+            curve = [(k, f(setting, k) * (part if k < 1 else 1)) for k in SHARES]
             rows += _curve(key | {"source": source, "circuit": kind}, curve)
-            gone = [(k, 1 - f(setting, k)) for k in REMOVED]
-            rows += _values(key | {"source": source, "circuit": "complement"}, gone)
+            if parts == "nodes":
+                gone = [(k, 1 - f(setting, k)) for k in REMOVED]
+                rows += _values(key | {"source": source, "circuit": "complement"}, gone)
         mine = key | {"source": target}
         rows += _curve(mine | {"circuit": "random"}, [(k, k) for k in SHARES])
         rows += _curve(mine | {"circuit": "wrong_class"}, [(k, float(k == 1)) for k in SHARES])

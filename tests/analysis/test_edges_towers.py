@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from planted_streams import VIT_LEVELS, node_scores, random_baselines
@@ -9,6 +11,8 @@ from torch import nn
 
 from analysis.block_edges import per_block
 from analysis.cells import CellMeans
+from analysis.circuits import Batch, masked_margins
+from analysis.edge_circuits import edge_margins
 from analysis.edges import image_edges, wiring_of
 from analysis.published_circuits import published_sites
 from analysis.readout import Readout
@@ -142,6 +146,109 @@ def test_a_skip_connection_without_a_layer_is_told_from_the_convolutions(images)
     found, _, _ = both(model, images, (SiteLevel.channel,))
     assert found["layer1.1.main"].abs().max() == 0
     assert found["layer1.1.skip"].abs().max() > 0
+
+
+# --- edges that are taken away --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["vit-tiny", "scaled-vit", "timm-vit", *RESNETS])
+def case(request, images):
+    """A model, its wiring, readout, and the batch with baselines of all of its nodes."""
+    model = build(request.param)
+    levels = VIT_LEVELS if "vit" in request.param else (SiteLevel.channel,)
+    base = random_baselines(model, images, levels, classes=C)
+    values = {name: base.of(name, PLACES, LABELS) for name in base.values}
+    return model, wiring_of(model), read_by(model, images), Batch(images, LABELS, values)
+
+
+def masks(wiring, make):
+    """By target [B, S]."""
+    graph = wiring.graph
+    return {target: make(len(LABELS), len(graph.feeds[target])) for target in graph.targets}
+
+
+@torch.no_grad()
+def test_a_tower_with_all_edges_is_itself_and_without_any_it_sees_no_image(case):
+    model, wiring, read, batch = case
+    clean = read.margins(model.encode_image(batch.inputs), LABELS)
+    whole = edge_margins(model, wiring, batch, masks(wiring, torch.ones), read)
+    assert torch.allclose(whole, clean, atol=1e-9)
+    empty = edge_margins(model, wiring, batch, masks(wiring, torch.zeros), read)
+    other = replace(batch, inputs=batch.inputs.flip(0))
+    again = edge_margins(model, wiring, other, masks(wiring, torch.zeros), read)
+    assert torch.allclose(empty, again, atol=1e-6)
+    assert (empty - clean).abs().max() > 1e-2
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@torch.no_grad()
+def test_a_head_or_a_channel_without_any_of_its_edges_is_taken_away(case):
+    model, wiring, read, batch = case
+    names = [name for name in wiring.graph.sources if name[-1].isdigit()]
+    clean = read.margins(model.encode_image(batch.inputs), LABELS)
+    for source in (names[0], names[len(names) // 2], names[-1]):
+        kept = masks(wiring, torch.ones)
+        for target in wiring.graph.targets:
+            of_target = wiring.graph.sources_of(target)
+            if source in of_target:
+                kept[target][:, of_target.index(source)] = 0
+        found = edge_margins(model, wiring, batch, kept, read)
+        place, _, number = source.rpartition(".")
+        level = SiteLevel.head if place.endswith("heads") else SiteLevel.channel
+        sites = [site for site in list_sites(model, level) if site.name == place]
+        node = torch.ones(1, sites[0].heads or batch.baselines[place].shape[-1])
+        node[:, int(number)] = 0
+        expected = masked_margins(model, batch, {place: node}, read, sites)
+        assert torch.allclose(found, expected, atol=1e-9), source
+        assert (found - clean).abs().max() > 1e-6
+
+
+@torch.no_grad()
+def test_every_image_loses_its_own_edges(case):
+    model, wiring, read, batch = case
+    generator = torch.Generator().manual_seed(4)
+    kept = masks(wiring, lambda *shape: torch.rand(shape, generator=generator) < 0.5)
+    together = edge_margins(model, wiring, batch, kept, read)
+    for i in range(len(LABELS)):
+        one = slice(i, i + 1)
+        values = {name: found[one] for name, found in batch.baselines.items()}
+        alone = Batch(batch.inputs[one], LABELS[one], values)
+        own = {target: mask[one] for target, mask in kept.items()}
+        assert torch.allclose(edge_margins(model, wiring, alone, own, read), together[one])
+
+
+@torch.no_grad()
+def test_a_channel_that_loses_one_of_two_branches_still_enters_the_other():
+    """By the layers of a block: what its convolutions read is edited, and not what is added."""
+    model = build("resnet18-timm")
+    images = torch.randn(3, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(1)).double()
+    wiring, read = wiring_of(model), read_by(model, images)
+    base = random_baselines(model, images, (SiteLevel.channel,), classes=C)
+    values = {name: base.of(name, PLACES, LABELS) for name in base.values}
+    block, source = model.visual.trunk.layer1[1], "layer1.0.act2"
+    absent = values[source][:, 0, 7, None, None]
+
+    def forward(into_main, into_skip):
+        def own(_module, inputs, _output):
+            main, skip = inputs[0].clone(), inputs[0].clone()
+            for branch, is_gone in ((main, into_main), (skip, into_skip)):
+                if is_gone:
+                    branch[:, 7] = absent
+            inner = block.act1(block.bn1(block.conv1(main)))
+            return block.act2(block.bn2(block.conv2(inner)) + skip)
+
+        handle = block.register_forward_hook(own)
+        margin = read.margins(model.encode_image(images), LABELS)
+        handle.remove()
+        return margin
+
+    for into_main, into_skip in ((True, False), (False, True)):
+        kept = masks(wiring, torch.ones)
+        kept["layer1.1.main"][:, 7] = not into_main
+        kept["layer1.1.skip"][:, 7] = not into_skip
+        found = edge_margins(model, wiring, Batch(images, LABELS, values), kept, read)
+        assert torch.allclose(found, forward(into_main, into_skip), atol=1e-9)
+        assert (found - forward(False, False)).abs().max() > 1e-6
 
 
 def test_edges_of_a_block_as_a_whole_are_sums_over_its_channels():

@@ -23,7 +23,7 @@ from planted_circuits import (
 )
 
 from analysis.cells import CellMeans
-from analysis.circuits import rank_nodes
+from analysis.circuits import Nodes, rank_nodes
 from analysis.class_sets import class_sets
 from analysis.faithfulness import FAITHFULNESS, RANDOM_DRAWS, REMOVED, Tower, faithfulness, forwards
 from analysis.faithfulness_curves import QUANTITIES, SHARES
@@ -57,15 +57,16 @@ def images() -> Images:
     return Images(*planted_images(per_cell=2, seed=5))
 
 
-def sites_of(learner, names):
-    return [site for site in list_sites(learner.model, SiteLevel.neuron) if site.name in names]
+def nodes_of(learner, names):
+    sites = list_sites(learner.model, SiteLevel.neuron)
+    return Nodes([site for site in sites if site.name in names])
 
 
 def table_of(images, sites=SITES, scores=None, base=None, seed=0, bar=None):
     learner = planted_learner()
     return faithfulness(
         *(learner, images, scores or planted_scores(), base or zero(), planted_readout()),
-        *(DOMAINS, SETS, sites_of(learner, sites), CPU, seed, bar),
+        *(DOMAINS, SETS, nodes_of(learner, sites), CPU, seed, bar),
     )
 
 
@@ -87,7 +88,7 @@ def test_what_a_circuit_keeps_in_another_domain_is_what_it_has_of_that_domains_o
     """F[A → B] = the product over sites of the shares of B's neurons that A has, too."""
     learner = planted_learner()
     ranked = rank_nodes(planted_scores(), sites)
-    tower = Tower(learner, planted_readout(), zero(), DOMAINS, sites_of(learner, sites), CPU)
+    tower = Tower(learner, planted_readout(), zero(), DOMAINS, nodes_of(learner, sites), CPU)
     learner.model.eval()
     share = len(sites) * SIZE / sum(ranked.nodes.values())
     expected = math.prod(SHARED[site] / SIZE for site in sites)
@@ -158,6 +159,7 @@ def test_the_table_has_every_pair_circuit_set_and_size_once(table):
     assert table.filter(pl.col("circuit") == "own").select(same.all()).item()
     assert not table.filter(pl.col("circuit") == "other").select(same.any()).item()
     assert set(table["baseline"]) == {"zero"}
+    assert set(table["parts"]) == {"nodes"}
 
 
 def test_n_and_images_are_those_of_the_target_and_the_class_set(table):
@@ -173,7 +175,7 @@ def test_one_class_set_does_not_change_what_another_says(images, table):
     learner = planted_learner()
     found = faithfulness(
         *(learner, part, planted_scores(), zero(), planted_readout(), DOMAINS),
-        *(SETS, sites_of(learner, SITES), CPU, 0),
+        *(SETS, nodes_of(learner, SITES), CPU, 0),
     )
     seen = values_at(found, "own", 0.1, "seen")
     assert seen == pytest.approx(values_at(table, "own", 0.1, "seen"), abs=1e-5)

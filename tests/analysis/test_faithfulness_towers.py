@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from analysis.cells import cell_means
-from analysis.circuits import batches, masked_margins
+from analysis.circuits import Nodes, batches, masked_margins
 from analysis.class_sets import class_sets
 from analysis.faithfulness import faithfulness
 from analysis.held_images import Images
@@ -142,7 +142,7 @@ def test_a_whole_table_of_a_tower(learner, images, base, readout, sites):
     scores = type(cells)(folds, cells.counts, DOMAINS, CLASSES)
     found = faithfulness(
         *(learner, images, scores, base, readout, DOMAINS),
-        *(class_sets(CLASSES, {}), sites, CPU, 0),
+        *(class_sets(CLASSES, {}), Nodes(sites), CPU, 0),
     )
     assert set(found["target"]) == set(DOMAINS)
     whole = found.filter(pl.col("k") == 1.0)

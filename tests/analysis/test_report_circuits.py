@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from planted_circuit_tables import CEILING, FAMILIES, FLOOR, POOR, SIZE, TENTH, own, passed
+from planted_circuit_tables import CEILING, EDGES, FAMILIES, FLOOR, POOR, SIZE, TENTH, own, passed
 from planted_tables import DOMAINS, SITES
 from planting import load, write_study
 
@@ -45,8 +45,13 @@ def pairs(found):
 
 
 @pytest.fixture(scope="module")
-def carried(found):
+def all_parts(found):
     return faithfulness_tables.faithfulness(found)
+
+
+@pytest.fixture(scope="module")
+def carried(all_parts):
+    return all_parts.filter(parts="nodes")
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +202,41 @@ def test_means_over_sources_count_those_without_a_number(carried):
     row = only(means, setting=DIVERSE, classes="seen", circuit="other", quantity="f", k=SIZE)
     assert (row["sources"], row["not_estimable"]) == (4, 1)
     assert row["value"] == pytest.approx(0.9 * own(DIVERSE, SIZE))
+
+
+def test_edges_stand_beside_nodes_and_in_no_verdict(all_parts, sections):
+    means = faithfulness_tables.to_test_domain(all_parts)
+    keys = {"setting": DIVERSE, "classes": "seen", "circuit": "own", "quantity": "f", "k": SIZE}
+    of = {parts: only(means, parts=parts, **keys)["value"] for parts in ("nodes", "edges")}
+    assert of["nodes"] == pytest.approx(own(DIVERSE, SIZE))
+    assert of["edges"] == pytest.approx(EDGES * own(DIVERSE, SIZE))
+    tables = named_tables(sections)
+    assert set(tables["circuits"]["parts"]) == set(tables["faithfulness_pairs"]["parts"])
+    assert set(tables["circuits"]["parts"]) == {"nodes"}
+    assert set(tables["faithfulness"]["parts"]) == {"nodes", "edges"}
+
+
+def test_the_summary_has_rows_of_nodes_and_of_edges(sections):
+    (section,) = (section for section in sections if section.title == "Are they circuits?")
+    (view,) = (
+        p.view
+        for p in section.parts
+        if getattr(p, "name", "") == "faithfulness" and hasattr(p, "view")
+    )
+    assert {row[view.columns.index("Parts")] for row in view.rows} == {"nodes", "edges"}
+
+
+def test_a_study_without_edges_has_no_chart_of_them(found):
+    rows = found.analyses["faithfulness"].filter(parts="nodes")
+    names = {
+        part.name
+        for part in faithfulness_section(with_table(found, "faithfulness", rows)).parts
+        if isinstance(part, Chart)
+    }
+    assert names
+    assert not any("edges" in name for name in names)
+    drawn = {part.name for part in faithfulness_section(found).parts if isinstance(part, Chart)}
+    assert {f"faithfulness-edges-{d}" for d in ("quickdraw", "clipart")} == drawn - names
 
 
 # ---------------------------------------------------------------------------- causes
