@@ -32,23 +32,15 @@ NOT_OURS = "ours has no number of the same thing"
 PLACE = ["measure", "site", "level", "depth", "domain_a", "domain_b"]
 
 
-def compared_sets(class_sets: Sequence[ClassSet], most: int = MOST_CLASSES) -> list[ClassSet]:
-    """The held-out classes of every draw, of too many some: the same ones in every run.
-
-    Args:
-        class_sets: of a run.
-        most: how many classes of a draw are taken.
-    """
-    return [
-        found._replace(members=_some(found, most))
-        for found in class_sets
-        if found.name == "held_out"
-    ]
+def compared_sets(class_sets: Sequence[ClassSet]) -> list[ClassSet]:
+    """The held-out classes of every draw, of too many MOST_CLASSES: the same ones in every run."""
+    held_out = [found for found in class_sets if found.name == "held_out"]
+    return [found._replace(members=_some(found)) for found in held_out]
 
 
-def _some(found: ClassSet, most: int) -> tuple[int, ...]:
+def _some(found: ClassSet) -> tuple[int, ...]:
     order = np.random.default_rng(found.draw).permutation(found.members)
-    return tuple(sorted(int(c) for c in order[:most]))
+    return tuple(sorted(int(c) for c in order[:MOST_CLASSES]))
 
 
 def over_classes(
