@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import polars as pl
@@ -12,14 +12,34 @@ from analysis.baselines import mean_images
 from analysis.causes import Causes
 from analysis.cells import CellMeans
 from analysis.circuit_parts import circuit_parts
+from analysis.circuit_replication import (
+    MOST_IMAGES,
+    beside_ours,
+    compared_sets,
+    not_published,
+    our_sharing,
+    over_classes,
+)
 from analysis.circuit_sharing import circuit_sharing
 from analysis.circuit_subject import CircuitSubject
 from analysis.circuits import Nodes, Parts
+from analysis.class_sets import ClassSet
 from analysis.edge_circuits import Edges
+from analysis.edge_graph import EdgeGraph
 from analysis.edges import edge_scores, wiring_of
 from analysis.faithfulness import faithfulness, forwards
+from analysis.held_images import hold
+from analysis.probe_images import capped
+from analysis.published_circuits import (
+    published_circuit,
+    published_circuit_sharing,
+    published_sites,
+)
+from analysis.sites import Site
 from analysis.subject import Subject
+from gen.evaluation.embed import inputs_of
 from gen.progress import progress
+from splits.errors import UserError
 
 EDGE = "edge"
 OF_QUALITY = 10
@@ -134,3 +154,37 @@ def causes(subject: Subject) -> Tables:
             tables.append(subject.pieces.table(name, make))
             bar.update()
     return {"causes": pl.concat(tables)}
+
+
+def published_circuits(subject: Subject) -> Tables:
+    """The published nodes and edges of a few held-out classes, a piece per class; beside ours."""
+    of = CircuitSubject(subject)
+    (domains, _), sets = of.names, compared_sets(subject.class_sets)
+    try:
+        sites = published_sites(subject.learner.model)
+    except UserError as error:  # of pretrained models, which stand beside the study's own
+        return {"published_circuits": not_published(domains, sets, error.found)}
+    found = {
+        number: subject.pieces.table(f"published-{number}", partial(_published, of, sites, number))
+        for number in sorted({number for chosen in sets for number in chosen.members})
+    }
+    ours = our_sharing(of.scores("test"), sites, sets, subject.run.seed)
+    return {"published_circuits": beside_ours(over_classes(found, sites, domains, sets), ours)}
+
+
+def _published(of: CircuitSubject, sites: Sequence[Site], number: int) -> pl.DataFrame:
+    """Published sharing of one class."""
+    learner, (domains, classes) = of.subject.learner, of.names
+    rows = capped(of.rows("test").filter(class_id=number), MOST_IMAGES)
+    images = hold(of.subject.dataset.folder, rows, learner.pixels, of.device)
+    model, enter = learner.model.to(of.device).eval(), inputs_of(learner, of.device)
+    read, circuits = of.readout.to(of.device), {}
+    with progress(len(domains), f"published nodes and edges of {classes[number]}", "cells") as bar:
+        for domain in domains:
+            cell = images.of((images.samples["domain"] == domain).to_numpy())
+            found = enter(cell.pixels_NCHW), cell.labels.to(of.device)
+            circuits[domain, number] = published_circuit(model, *found, read, sites)
+            bar.update()
+    return published_circuit_sharing(
+        circuits, sites, domains, [ClassSet("held_out", None, (number,))]
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from analysis.autoencoders import SaePlan, early_middle_last, sae_tables
-from analysis.circuit_families import causes, circuits
+from analysis.circuit_families import causes, circuits, published_circuits
 from analysis.decodability import domain_decodability
 from analysis.domain_distances import domain_distances, modality_gaps
 from analysis.domain_similarity import domain_similarity
@@ -194,4 +194,5 @@ FAMILIES: dict[AnalysisKind, Callable[[Subject], Tables]] = {
     AnalysisKind.published: published,
     AnalysisKind.circuits: circuits,
     AnalysisKind.causes: causes,
+    AnalysisKind.published_circuits: published_circuits,
 }

@@ -193,6 +193,7 @@ ANALYSES: dict[str, Schema] = {
     "maps": MAPS,
     "map_distances": MAP_DISTANCES,
     "published": PUBLISHED,
+    "published_circuits": PUBLISHED,
     "circuit_sharing": CIRCUIT_SHARING,
     "attribution_quality": ATTRIBUTION_QUALITY,
     "faithfulness": FAITHFULNESS,

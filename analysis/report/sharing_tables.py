@@ -124,6 +124,11 @@ def primary_site(plan: StudyPlan) -> pl.Expr:
     """Whether a row is of the study's primary site: the named one, or a run's last before LAST."""
     if plan.primary[0]:
         return pl.col("site") == plan.primary[0]
+    return last_inner_site()
+
+
+def last_inner_site() -> pl.Expr:
+    """Whether a row is of a run's last residual site before LAST."""
     inner = (pl.col("level") == RESIDUAL) & (pl.col("site") != LAST)
     return (inner & (pl.col("depth") == pl.col("depth").filter(inner).max().over("run"))).fill_null(
         value=False

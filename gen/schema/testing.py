@@ -98,6 +98,9 @@ class AnalysisKind(Enum):
     are"""
     causes = "causes"
     """what becomes of answers when activations are exchanged, steered, erased or ablated"""
+    published_circuits = "published_circuits"
+    """the nodes and edges of Kempf et al. 2025 as they were published, beside ours; ResNets of
+    open_clip only. Slow: ten passes of a cell's images for every channel that is kept"""
 
 
 class SharingMeasure(Enum):

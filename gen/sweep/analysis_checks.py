@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gen.schema import (
     AnalysisConfig,
     AnalysisKind,
@@ -14,6 +16,8 @@ from gen.schema import (
 from splits.errors import UserError, unknown
 
 FEWEST_IMAGES = 4
+FEWEST_DOMAINS = 3
+"""of causes: one is left out, two are told apart"""
 LEVELS = {
     VisionKind.resnet: {SiteLevel.residual, SiteLevel.channel},
     VisionKind.vit: {SiteLevel.residual, SiteLevel.head, SiteLevel.neuron},
@@ -57,8 +61,8 @@ def check_tower(analysis: AnalysisConfig, model: ModelConfig, where: str) -> Non
     Towers of timm have what their architecture says, which nobody knows before they are built.
 
     Raises:
-        UserError: the image tower has no sites of a level or not the primary site, or the model no
-            texts for a lens.
+        UserError: the image tower has no sites of a level or not the primary site, the model no
+            texts for a lens, or circuits of it were not published.
     """
     if AnalysisKind.lens in analysis.kinds and model.kind is ModelKind.classifier:
         raise UserError(
@@ -66,6 +70,8 @@ def check_tower(analysis: AnalysisConfig, model: ModelConfig, where: str) -> Non
             expected="a study of models of kind clip or clippo",
             where=f"{where}, key `analysis.kinds`",
         )
+    if AnalysisKind.published_circuits in analysis.kinds:
+        _check_published(model, where)
     missing = set(analysis.levels) - LEVELS[model.vision.kind]
     if missing:
         raise UserError(
@@ -75,6 +81,41 @@ def check_tower(analysis: AnalysisConfig, model: ModelConfig, where: str) -> Non
             where=where,
         )
     _check_primary_site(analysis.primary_site, model.vision, where)
+
+
+def check_causes(analysis: AnalysisConfig, domains: Sequence[str], where: str) -> None:
+    """Refuse causes where no domain can be left out; classes there are enough in every study.
+
+    Raises:
+        UserError: they are asked for, and the dataset has too few domains.
+    """
+    if AnalysisKind.causes in analysis.kinds and len(domains) < FEWEST_DOMAINS:
+        raise UserError(
+            f"analysis `causes` leaves a domain out and tells the others apart, and the dataset "
+            f"has {len(domains)}: {', '.join(domains)}",
+            expected=f"a dataset of at least {FEWEST_DOMAINS} domains",
+            where=f"{where}, key `analysis.kinds`",
+            fix="take `causes` out of analysis.kinds",
+        )
+
+
+def _check_published(model: ModelConfig, where: str) -> None:
+    """Published circuits are of the cosines of a CLIP whose image tower is a ResNet of open_clip.
+
+    Raises:
+        UserError: the model is another.
+    """
+    if model.kind is not ModelKind.classifier and model.vision.kind is VisionKind.resnet:
+        return
+    is_classifier = model.kind is ModelKind.classifier
+    tower = f"a tower of kind {model.vision.kind.name} has other sites"
+    raise UserError(
+        "analysis `published_circuits` is of the cosine to a class's text in a ResNet of open_clip,"
+        f" and {'a classifier has no texts' if is_classifier else tower}",
+        expected="a study of models of kind clip with vision.kind=resnet",
+        where=f"{where}, key `analysis.kinds`",
+        fix="take `published_circuits` out of analysis.kinds; `circuits` is for all towers",
+    )
 
 
 def _check_primary_site(site: str, vision: VisionConfig, where: str) -> None:

@@ -23,6 +23,8 @@ from analysis.report.schemas import (
 )
 from analysis.report.study import PlannedRun, StudyPlan
 
+BLOCKS = ("input", "stem", "layer3.0", "layer4.0", "embedding")
+"""published sites of nodes"""
 DIVERSE = ("leave_out_domain", "cg_high_diversity", "upper_bound_high")
 MEASURES = {"cka": 0.0, "s_id": -0.05, "s_id_nc": 0.05, "s_rot": 0.15}
 """what a measure is above CKA"""
@@ -218,6 +220,32 @@ def published_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PUBLISHED)
 
 
+def published_circuits_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
+    """analysis/published_circuits.parquet of a run, of held-out classes.
+
+    0.2 of pairs with a test domain, 0.4 of others; edges half of that. Ours is 0.1 more, of the
+    last block alone.
+    """
+    places = [("circuit_node_jaccard", site, "residual") for site in BLOCKS]
+    places += [(name, "edges", "edge") for name in ("circuit_edge_jaccard", "circuit_wl")]
+    rows = []
+    sets = _sets(run, plan).filter(classes="held_out").select("classes", "draw", "n").rows()
+    for (measure, site, level), (a, b) in product(places, combinations(DOMAINS, 2)):
+        value = 0.2 if {a, b} & set(run.test_domains) else 0.4
+        value *= 0.5 if level == "edge" else 1.0
+        key = {"measure": measure, "site": site, "level": level, "domain_a": a, "domain_b": b}
+        key |= {"depth": 0 if level == "edge" else BLOCKS.index(site)}
+        ours, why = (value + 0.1, "") if site == BLOCKS[-2] else (None, "none of ours")
+        for classes, draw, n in sets:
+            row = key | {"classes": classes, "draw": draw, "n": n, "value": value, "note": why}
+            rows.append(row | {"ours": ours} | _ends(ours))
+    return pl.DataFrame(rows, schema=PUBLISHED)
+
+
+def _ends(value: float | None) -> dict:
+    return {} if value is None else {"ours_lo": value - HALF, "ours_hi": value + HALF}
+
+
 def maps_of(run: PlannedRun, plan: StudyPlan) -> pl.DataFrame:
     """analysis/maps.parquet of a run: an image per cell, domains beside each other."""
     del run, plan
@@ -259,9 +287,13 @@ PLANTERS = {
     "decodability": decodability_of,
     "lens": lens_of,
     "published": published_of,
+    "published_circuits": published_circuits_of,
     "maps": maps_of,
     "map_distances": map_distances_of,
 }
 """by name of the table"""
-FAMILIES = ("factorization", "transfer", "decodability", "lens", "published", "maps")
+FAMILIES = (
+    *("factorization", "transfer", "decodability", "lens", "published", "maps"),
+    "published_circuits",
+)
 """of analyses that write these tables"""

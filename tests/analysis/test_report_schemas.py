@@ -31,6 +31,7 @@ WRITTEN = {
     "maps": embedding_maps.MAPS,
     "map_distances": domain_distances.MAP_DISTANCES,
     "published": replication.PUBLISHED,
+    "published_circuits": replication.PUBLISHED,
     "circuit_sharing": domain_similarity.SIMILARITY,
     "attribution_quality": attribution_quality.ATTRIBUTION_QUALITY,
     "faithfulness": faithfulness.FAITHFULNESS,

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import pytest
 
+from analysis import alignment, erasure, interchange
 from analysis.domain_scores import MEASURES
 from analysis.sites import list_sites
 from gen.config import load_config
 from gen.models.clip import build_clip
 from gen.models.vocabulary import Vocabulary, full_vocabulary
 from gen.schema import AnalysisConfig, AnalysisKind, SharingMeasure, SiteLevel
-from gen.sweep.analysis_checks import check_analysis, check_tower, residual_sites
+from gen.sweep.analysis_checks import (
+    FEWEST_DOMAINS,
+    check_analysis,
+    check_causes,
+    check_tower,
+    residual_sites,
+)
+from gen.sweep.checks import MIN_CLASSES
 from splits.errors import UserError
 
 WHERE = "study s"
+PUBLISHED = [AnalysisKind.similarity, AnalysisKind.published_circuits]
+CAUSES = AnalysisConfig(kinds=[AnalysisKind.similarity, AnalysisKind.causes])
 RESIDUAL, HEAD, CHANNEL = SiteLevel.residual, SiteLevel.head, SiteLevel.channel
 
 
@@ -45,6 +55,9 @@ def test_what_does_not_belong_together_is_an_error(values, message):
             {"kinds": [AnalysisKind.similarity, AnalysisKind.lens]},
             "a classifier has none",
         ),
+        ("classifier-rn-tiny", {"kinds": PUBLISHED}, "a classifier has no texts.*kind clip"),
+        ("vit-tiny", {"kinds": PUBLISHED}, "tower of kind vit has other sites.*resnet.*circuits"),
+        ("resnet18-timm", {"kinds": PUBLISHED}, "a tower of kind timm has other sites"),
     ],
 )
 def test_what_an_image_tower_lacks_is_an_error(model, values, message):
@@ -52,6 +65,20 @@ def test_what_an_image_tower_lacks_is_an_error(model, values, message):
     check_tower(AnalysisConfig(), config, WHERE)
     with pytest.raises(UserError, match=f"(?s){message}"):
         check_tower(AnalysisConfig(**values), config, WHERE)
+
+
+def test_causes_need_a_domain_to_leave_out_and_two_to_tell_apart():
+    check_causes(CAUSES, ("real", "sketch", "clipart"), WHERE)
+    check_causes(AnalysisConfig(), ("real", "sketch"), WHERE)
+    with pytest.raises(UserError, match=r"(?s)has 2: real, sketch.*at least 3 domains") as caught:
+        check_causes(CAUSES, ("real", "sketch"), WHERE)
+    assert caught.value.where == "study s, key `analysis.kinds`"
+    assert "analysis.kinds" in caught.value.fix
+
+
+def test_what_causes_refuse_is_refused_before_training():
+    assert FEWEST_DOMAINS == erasure.FEWEST_DOMAINS == alignment.FEWEST_DOMAINS
+    assert MIN_CLASSES >= interchange.LEAST_CLASSES  # every study has so many
 
 
 @pytest.mark.parametrize("name", ["rn-tiny", "vit-tiny"])
@@ -70,4 +97,5 @@ def test_what_a_tower_has_is_accepted():
     check_tower(AnalysisConfig(levels=[RESIDUAL, HEAD]), load_config("models", "vit-tiny"), WHERE)
     found = AnalysisConfig(levels=[RESIDUAL, CHANNEL], primary_site="layer2")
     check_tower(found, load_config("models", "rn-tiny"), WHERE)
+    check_tower(AnalysisConfig(kinds=PUBLISHED), load_config("models", "rn-tiny"), WHERE)
     check_tower(AnalysisConfig(levels=list(SiteLevel)), load_config("models", "resnet18-timm"), "")

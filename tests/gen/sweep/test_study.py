@@ -175,6 +175,16 @@ def test_every_arm_is_checked_and_named(grid, found, where, study):
     assert caught.value.where.endswith(f"arm {where}")
 
 
+def test_causes_are_refused_where_the_dataset_has_too_few_domains(study, monkeypatch):
+    asked = "analysis.kinds=[similarity,causes]"
+    assert study(asked).runs
+    monkeypatch.setattr("gen.sweep.analysis_checks.FEWEST_DOMAINS", 100)
+    with pytest.raises(UserError, match="`causes` leaves a domain out") as caught:
+        study(asked, TWO_MODELS)
+    assert caught.value.where == "study debug, key `analysis.kinds`, arm rn-tiny"
+    assert study().runs
+
+
 def test_an_arm_that_cannot_be_may_be_left_out(study):
     found = study(
         "grid={model: [rn-tiny, classifier-rn-tiny], training.objective: [infonce, sigmoid]}",
