@@ -25,7 +25,6 @@ from analysis.circuit_subject import CircuitSubject
 from analysis.circuits import Nodes, Parts
 from analysis.class_sets import ClassSet
 from analysis.edge_circuits import Edges
-from analysis.edge_graph import EdgeGraph
 from analysis.edges import edge_scores, wiring_of
 from analysis.faithfulness import faithfulness, forwards
 from analysis.held_images import hold
@@ -53,13 +52,15 @@ def circuits(subject: Subject) -> Tables:
     pieces = subject.pieces
     edges = (_edges(of, "test"), wiring_of(subject.learner.model).graph) if of.has_edges else None
     sharing = [pieces.table("sharing-nodes", lambda: _node_sharing(of))]
-    faithful = [pieces.table("faithfulness-nodes", lambda: _node_faithfulness(of))]
     if edges is not None:
         sharing.append(pieces.table("sharing-edges", lambda: _edge_sharing(of, edges[0])))
+    quality = pieces.table("quality", lambda: _quality(of))
+    faithful = [pieces.table("faithfulness-nodes", lambda: _node_faithfulness(of))]
+    if edges is not None:
         faithful.append(pieces.table("faithfulness-edges", lambda: _edge_faithfulness(of)))
     return {
         "circuit_sharing": pl.concat(sharing),
-        "attribution_quality": pieces.table("quality", lambda: _quality(of)),
+        "attribution_quality": quality,
         "faithfulness": pl.concat(faithful),
         "circuit_parts": circuit_parts(of.scores("test"), subject.class_sets, edges),
     }
