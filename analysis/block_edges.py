@@ -3,7 +3,7 @@
 Channels are rectified where two branches meet, so that nothing but the next block reads what a
 block wrote: there are no edges past a block (docs/edges.md).
 
-Legend: B batch, U units, H × W places of a feature map; F folds, D domains, C classes.
+Legend: B batch, U units, H × W places of a feature map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from analysis.cells import CellMeans
 from analysis.edge_graph import EdgeGraph
 from analysis.interventions import spread
 from analysis.sites import Site, list_sites
@@ -103,12 +102,6 @@ def block_wiring(model: Any) -> BlockWiring:
     twice = [site.name for site in sources[:-1] for _ in range(2)]  # the sources of two branches
     read = dict(zip([branch.name for branch in branches], [*twice, before.name], strict=True))
     return BlockWiring(_graph(width, read), tuple(sources), tuple(branches), read)
-
-
-def per_block(edges: CellMeans) -> CellMeans:
-    """Edges from a block as a whole: the sums over its channels, [F, D, C, 1] per target."""
-    folds = {target: values.sum(axis=-1, keepdims=True) for target, values in edges.folds.items()}
-    return replace(edges, folds=folds)
 
 
 def _check(block: Any) -> None:

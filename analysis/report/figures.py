@@ -116,14 +116,21 @@ def svg_text(figure: Figure, name: str) -> str:
     nothing = dict.fromkeys(["Creator", "Date", "Format", "Type"])
     with mpl.rc_context(STYLE | {"svg.hashsalt": name}):  # type: ignore[arg-type]
         figure.savefig(buffer, format="svg", metadata=nothing)
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", buffer.getvalue())
+    text = re.sub(r'<g id="[^"]+"', "<g", buffer.getvalue())  # nothing refers to groups
+    text = _numbered(text, name)
     text = re.sub(r' (?:d|x|y)="[^"]+"', lambda found: _shorter(found[0]), text)
     text = re.sub(r"font-family: [^;]+; ", "", text)  # said once for all texts, not in each
     text = text.replace("<svg ", f'<svg font-family="{", ".join(FONTS)}" ', 1)
-    text = re.sub(r'<g id="[^"]+"', "<g", text)  # nothing refers to groups
     text = re.sub(r' transform="rotate\(-0 [^"]+"', "", text)
     text = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _styled_once, text)
     return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def _numbered(text: str, name: str) -> str:
+    """Ids as numbers behind a name, which no other figure of a page has: hashes are long."""
+    numbers = {found: n for n, found in enumerate(re.findall(r'\bid="([^"]+)"', text))}
+    refers = r'(\bid="|url\(#|href="#)([^")]+)'
+    return re.sub(refers, lambda found: f"{found[1]}{name}-{numbers[found[2]]}", text)
 
 
 def _shorter(places: str) -> str:

@@ -9,8 +9,6 @@ import torch
 from planted_streams import VIT_LEVELS, node_scores, random_baselines
 from torch import nn
 
-from analysis.block_edges import per_block
-from analysis.cells import CellMeans
 from analysis.circuits import Batch, masked_margins
 from analysis.edge_circuits import edge_margins
 from analysis.edges import image_edges, wiring_of
@@ -249,14 +247,6 @@ def test_a_channel_that_loses_one_of_two_branches_still_enters_the_other():
         found = edge_margins(model, wiring, Batch(images, LABELS, values), kept, read)
         assert torch.allclose(found, forward(into_main, into_skip), atol=1e-9)
         assert (found - forward(False, False)).abs().max() > 1e-6
-
-
-def test_edges_of_a_block_as_a_whole_are_sums_over_its_channels():
-    folds = {"layer2.0.main": torch.arange(24.0).reshape(2, 1, 2, 6).numpy()}
-    cells = CellMeans(folds, folds["layer2.0.main"][..., 0], ("real",), ("a", "b"))
-    whole = per_block(cells).folds["layer2.0.main"]
-    assert whole.shape == (2, 1, 2, 1)
-    assert whole[0, 0, 0, 0] == sum(range(6))
 
 
 def test_edges_behind_a_normalisation_of_the_heads_output_are_refused():
