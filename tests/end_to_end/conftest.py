@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from workplace import Workplace
 
 
@@ -17,8 +20,19 @@ def _same_code() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The debug study, from nothing to its report, never interrupted."""
-    workplace = Workplace(tmp_path_factory.mktemp("finished"))
-    workplace.clipgen("sweep", "debug", "--slots", "1")
-    return workplace
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workplace:
+    """The debug study, from nothing to its report, never interrupted.
+
+    One of the workers trains it, every worker has its own copy.
+    """
+    mine = tmp_path_factory.mktemp("finished")
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    made, ready = shared / "made", shared / "made.ready"
+    with FileLock(shared / "made.lock"):
+        if not ready.exists():
+            made.mkdir()
+            Workplace(made).clipgen("sweep", "debug", "--slots", "1")
+            ready.touch()
+    shutil.copytree(made, mine, dirs_exist_ok=True)
+    return Workplace(mine)
