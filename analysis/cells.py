@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from analysis.sites import list_sites, pool, taps
+from analysis.sites import Site, list_sites, pool, taps
 from gen.evaluation.embed import embed_batches
 from gen.schema import SiteLevel
 from splits.errors import unknown
@@ -86,6 +86,13 @@ class CellMeans:
         folds = {site: values[:, index] for site, values in self.folds.items()}
         names = tuple(self.domains[i] for i in index)
         return CellMeans(folds, self.counts[:, index], names, self.classes)
+
+    def in_two_folds(self) -> CellMeans:
+        """The same images, in the halves of the first pairing."""
+        halves = self.pairings()[0]
+        folds = {site: np.stack([self._over(site, half) for half in halves]) for site in self.folds}
+        counts = np.stack([self.counts[list(half)].sum(axis=0) for half in halves])
+        return CellMeans(folds, counts, self.domains, self.classes)
 
     def _over(self, site: str, chosen: Iterable[int]) -> np.ndarray:
         """Means over the images of some folds: a fold counts by its images."""
@@ -190,13 +197,58 @@ def cell_means(
         ValueError: a cell has fewer than two images, so that it has no two halves; or there are
             more rows than images, or fewer.
     """
+    sites = [site for level in levels for site in list_sites(learner.model, level)]
+    return site_means(learner, batches, samples, domains, classes, device, sites)
+
+
+def site_means(
+    learner: Learner,
+    batches: Iterable[torch.Tensor],
+    samples: pl.DataFrame,
+    domains: Sequence[str],
+    classes: Sequence[str],
+    device: torch.device,
+    sites: Sequence[Site],
+) -> CellMeans:
+    """`cell_means` at any sites of the image tower.
+
+    Args:
+        learner, batches, samples, domains, classes, device: those of `cell_means`.
+        sites: of the model's image tower.
+
+    Raises:
+        ValueError: as of `cell_means`.
+    """
     cells = cell_numbers(samples, domains, len(classes))
     buckets, sizes = dealt(cells, len(domains) * len(classes))
-    sites = [site for level in levels for site in list_sites(learner.model, level)]
     sums = CellSums(buckets, sizes, device)
     with taps(sites, lambda site, activations: sums.add(site, pool(activations))):
         embed_batches(learner, batches, device, lambda _features: None)
     return sums.cells([site.name for site in sites], domains, classes)
+
+
+def beside(first: CellMeans, second: CellMeans) -> CellMeans:
+    """The domains of both, one after another; in two folds where one of them has no more.
+
+    Args:
+        first, second: of the same sites, units and classes.
+
+    Raises:
+        ValueError: sites or classes differ.
+    """
+    if list(first.folds) != list(second.folds) or first.classes != second.classes:
+        raise ValueError("cells of other sites or classes do not stand side by side")
+    if len(first.counts) != len(second.counts):
+        first, second = (
+            cells if len(cells.counts) == FEWEST_FOLDS else cells.in_two_folds()
+            for cells in (first, second)
+        )
+    folds = {
+        site: np.concatenate([values, second.folds[site]], axis=1)
+        for site, values in first.folds.items()
+    }
+    counts = np.concatenate([first.counts, second.counts], axis=1)
+    return CellMeans(folds, counts, (*first.domains, *second.domains), first.classes)
 
 
 def cell_numbers(samples: pl.DataFrame, domains: Sequence[str], classes: int) -> np.ndarray:

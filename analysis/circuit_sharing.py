@@ -19,10 +19,10 @@ from analysis.domain_similarity import NO_INTERVAL, SIMILARITY
 from analysis.jackknife import LEAST
 from analysis.overlaps import OVERLAPS, TOP, Parts, node_orders
 from analysis.similarity import MIN_CLASSES
-from analysis.site_overlaps import Sharing, SiteOverlaps
+from analysis.site_overlaps import CORRECTED, Floor, Sharing, SiteOverlaps
 from gen.schema import SiteLevel
 
-CORRECTED, SHIFT = "cosine_nc", "css"
+SHIFT = "css"
 BASES = (*OVERLAPS, CORRECTED)
 NORMALISED = {base: f"{base}_norm" for base in BASES}
 MEASURES = (*BASES, *NORMALISED.values())
@@ -40,6 +40,7 @@ def circuit_sharing(
     places: Mapping[str, tuple[SiteLevel, int]] | Mapping[str, tuple[str, int]],
     level: str | None = None,
     top: float = TOP,
+    floor: Floor = "same_domain",
 ) -> pl.DataFrame:
     """Every overlap of every pair of domains, at every site and for every set of classes.
 
@@ -51,6 +52,7 @@ def circuit_sharing(
         places: level and depth by site.
         level: of all sites, in the place of those (`edge`).
         top: share of a site's nodes that make its set.
+        floor: whose other classes make the floor: those of the same domain, or of the other one.
 
     Returns:
         The columns `analysis.domain_similarity.SIMILARITY`: by class set and site a row of every
@@ -65,7 +67,7 @@ def circuit_sharing(
     parts = {site: Parts((values.shape[-1],), top) for site, values in halves.items()}
     halves[together] = np.concatenate(list(halves.values()), axis=-1)
     parts[together] = Parts(tuple(part.nodes[0] for part in parts.values()), top)
-    overlaps = {site: SiteOverlaps(halves[site], parts[site], seed) for site in halves}
+    overlaps = {site: SiteOverlaps(halves[site], parts[site], seed, floor) for site in halves}
     means_DCN = np.concatenate([scores.means(site) for site in scores.folds], axis=-1)
     orders_SN = node_orders(parts[together], seed)
     rows: list[dict[str, Any]] = []

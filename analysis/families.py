@@ -16,6 +16,7 @@ from analysis.embedding_maps import embedding_maps
 from analysis.factorization import factorization
 from analysis.feature_images import feature_images
 from analysis.lens import logit_lens, readout, tuned_lens
+from analysis.modality_family import modalities
 from analysis.probe_features import image_batches
 from analysis.probes import Activations
 from analysis.published_sae import published_codes
@@ -191,6 +192,7 @@ FAMILIES: dict[AnalysisKind, Callable[[Subject], Tables]] = {
     AnalysisKind.lens: lens,
     AnalysisKind.sae: sae,
     AnalysisKind.maps: maps,
+    AnalysisKind.modalities: modalities,
     AnalysisKind.published: published,
     AnalysisKind.circuits: circuits,
     AnalysisKind.causes: causes,

@@ -208,6 +208,23 @@ def class_overlaps(
     )
 
 
+def crossed_overlaps(overlap: Overlap, halves_P2DCN: np.ndarray, parts: Parts) -> np.ndarray:
+    """A measure of every class in one domain with every class in another, [K, C, C].
+
+    Halves are compared as in `class_overlaps`, whose `across` is the diagonal.
+
+    Args: those of `class_overlaps`.
+    """
+    described = overlap.describe(halves_P2DCN, parts)
+    _, _, domains, classes, _ = described.shape
+    pairs = list(combinations(range(domains), 2))
+    crossed = np.zeros((len(pairs), classes, classes))
+    for first, second in described:
+        for pair, (a, b) in enumerate(pairs):
+            crossed[pair] += overlap.table(first[a], second[b]) + overlap.table(second[a], first[b])
+    return crossed / (2 * len(described))
+
+
 def _shuffled(overlap: Overlap, described_2DCN: np.ndarray, orders_SN: np.ndarray) -> np.ndarray:
     """Every domain's first half with later domains' second halves, their nodes shuffled."""
     first, second = described_2DCN.astype(np.float32)  # the spread of chance is far above rounding

@@ -60,6 +60,8 @@ def plan_of(study: Study) -> StudyPlan:
         dataset_seconds=study.dataset.build_seconds,
         prompts=prompts_of(study),
         probes=study.config.evaluation.probes,
+        text_robustness=study.config.evaluation.text_robustness,
+        text_probes=study.config.evaluation.text_probes,
         analyses=tuple(kind.name for kind in study.config.analysis.kinds),
         primary=(study.config.analysis.primary_site, study.config.analysis.primary_measure.name),
         dataset_sha256=study.dataset.sha256,

@@ -8,9 +8,12 @@ from analysis.families import FAMILIES
 from analysis.probe_features import site_activations
 from analysis.probe_images import probe_pool
 from analysis.probes import Activations, ProbePlan, linear_probes
-from analysis.sites import split_heads
+from analysis.sites import probed_sites, split_heads
 from analysis.subject import Subject
+from analysis.text_features import sentence_activations
+from analysis.text_probes import sentence_bank, text_probes
 from gen.datasets.samples import Dataset
+from gen.evaluation.prompts import can_read, wording_of
 from gen.models.trained import load_trained
 from gen.progress import progress
 from gen.runs import Run, timed_stage
@@ -33,6 +36,8 @@ def analyze_run(run: Run, dataset: Dataset) -> None:
                 _write(run, name, table)
         if run.evaluation.probes:
             _write(run, "probes", _probes(subject))
+        if "text_probes" in run.analyses:
+            _write(run, "text_probes", _text_probes(subject))
         for path in run.analysis_table("any").parent.glob("*.parquet"):
             if path not in run.analyses.values():  # of another configuration
                 path.unlink()
@@ -57,13 +62,26 @@ def _probes(subject: Subject) -> pl.DataFrame:
     pool = probe_pool(dataset.samples, plan.domains, asked.probe_images)
     is_tested = (pl.col("split") == "test") & pl.col("domain").is_in(plan.domains)
     tested = dataset.samples.filter(is_tested)
+    learner, sites = subject.learner, probed_sites(subject.learner.model)
     with progress(pool.height + tested.height, "activations", "images") as bar:
         shown, asked_of = (
             Activations(
                 rows,
-                site_activations(subject.learner, dataset.folder, rows, subject.device, bar),
+                site_activations(learner, dataset.folder, rows, subject.device, bar, sites),
             )
             for rows in (pool, tested)
         )
     with progress(plan.probes_per_site * len(shown.sites), "probes", "probes") as bar:
         return linear_probes(shown, asked_of, plan, bar)
+
+
+def _text_probes(subject: Subject) -> pl.DataFrame:
+    dataset, learner = subject.dataset, subject.learner
+    bank = sentence_bank(dataset.classes, dataset.super_categories, wording_of(dataset))
+    assert learner.texts is not None
+    is_read = [can_read(learner.texts, text) for text in bank["text"]]
+    read = bank.filter(pl.Series(is_read, dtype=pl.Boolean))
+    gone = bank.height - read.height
+    told = f"{gone} of {bank.height} sentences cannot be read" if gone else ""
+    texts = read["text"].to_list()
+    return text_probes(read, sentence_activations(learner, texts, subject.device), told)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from analysis.overlaps import (
     PRODUCT,
     Parts,
     class_overlaps,
+    crossed_overlaps,
     dots,
     node_orders,
     random_jaccard,
 )
 from analysis.similarity import Similarity, cosine, noiseless
 
+CORRECTED = "cosine_nc"
+Floor = Literal["same_domain", "other_domain"]
 NOISY = "not estimable: the scores of {} are not clear of the noise in them"
 NO_SPAN = "not estimable: in {} a class is not clearly closer to itself than to other classes"
 
@@ -33,7 +37,8 @@ class Sharing:
 
     Attributes:
         value: of a class in two domains, mean over classes.
-        floor: of two classes in one domain, mean over both domains; NaN where there is none.
+        floor: of two classes, in one domain (mean over both domains) or in the two; NaN where
+            there is none.
         ceiling: of a class in two halves of one domain's images, mean over both domains.
         chance: with the nodes of one domain shuffled, in expectation, [K].
         chance_band: what 95 % of the shuffles lie between, [2, K].
@@ -93,9 +98,12 @@ class SiteOverlaps:
         halves_P2DCN: scores over the images of the halves of every pairing.
         parts: what is side by side along N.
         seed: of the shuffles behind chance.
+        floor: whose other classes make the floor: those of the same domain, or of the other one.
     """
 
-    def __init__(self, halves_P2DCN: np.ndarray, parts: Parts, seed: int) -> None:
+    def __init__(
+        self, halves_P2DCN: np.ndarray, parts: Parts, seed: int, floor: Floor = "same_domain"
+    ) -> None:
         orders = node_orders(parts, seed)
         self._overlaps = {
             name: class_overlaps(overlap, halves_P2DCN, parts, orders)
@@ -105,6 +113,11 @@ class SiteOverlaps:
         self._between_PDC = dots(halves_P2DCN[:, 0], halves_P2DCN[:, 1])
         self._own_P2DC = dots(halves_P2DCN, halves_P2DCN)
         self._expected = {"jaccard": random_jaccard(parts)}
+        self._crossed: dict[str, np.ndarray] = {}
+        if floor == "other_domain":
+            measured = {**OVERLAPS, CORRECTED: PRODUCT}
+            for name, overlap in measured.items():
+                self._crossed[name] = crossed_overlaps(overlap, halves_P2DCN, parts)
         self.pairs = np.triu_indices(halves_P2DCN.shape[2], 1)
 
     def plain(self, measure: str, members: Sequence[int]) -> Sharing:
@@ -122,7 +135,7 @@ class SiteOverlaps:
         unfit_KD = np.isnan(same_DC).any(axis=-1) & members_of_pairs(len(same_DC))
         return Sharing(
             value=mean_of_classes(found.across[:, chosen]),
-            floor=self._of_pairs(mean_of_others(within_DCC)),
+            floor=self._others(measure, within_DCC, chosen),
             ceiling=self._of_pairs(mean_of_classes(same_DC)),
             chance=np.full(len(unfit_KD), expected) if expected else shuffled_SK.mean(axis=0),
             chance_band=band(shuffled_SK),
@@ -145,16 +158,32 @@ class SiteOverlaps:
         value = cosine(self._products.across[:, chosen], own_DC[a], own_DC[b], 1.0)
         scale = np.sqrt(own_DC[a].sum(axis=-1) * own_DC[b].sum(axis=-1))
         shuffled_SK = self._products.shuffled[:, :, chosen].sum(axis=-1) / scale
-        others = mean_of_others(self._products.within[:, chosen][:, :, chosen])
         return Sharing(
             value=value,
-            floor=self._of_pairs(_ratio(others, mean_of_classes(own_DC))),
+            floor=self._corrected_floor(chosen, mean_of_classes(own_DC)),
             ceiling=Similarity(np.ones_like(value.value), np.ones_like(value.left_out)),
             chance=shuffled_SK.mean(axis=0),
             chance_band=band(shuffled_SK),
             reasons=(NOISY,) * len(a),
             unfit=np.isnan(own_DC).any(axis=-1) & members_of_pairs(len(own_DC)),
         )
+
+    def _corrected_floor(self, chosen: list[int], own: Similarity) -> Similarity:
+        """Products of different classes over those that domains have with themselves, [K]."""
+        within_DCC = self._products.within[:, chosen][:, :, chosen]
+        if CORRECTED not in self._crossed:
+            return self._of_pairs(_ratio(mean_of_others(within_DCC), own))
+        a, b = self.pairs
+        scale = Similarity(
+            np.sqrt(own.value[a] * own.value[b]), np.sqrt(own.left_out[a] * own.left_out[b])
+        )
+        return _ratio(self._others(CORRECTED, within_DCC, chosen), scale)
+
+    def _others(self, measure: str, within_DCC: np.ndarray, chosen: list[int]) -> Similarity:
+        """A measure of different classes, in one domain or, where asked, in the two, [K]."""
+        if measure not in self._crossed:
+            return self._of_pairs(mean_of_others(within_DCC))
+        return mean_of_others(self._crossed[measure][:, chosen][:, :, chosen])
 
     def _of_pairs(self, of_domains: Similarity) -> Similarity:
         a, b = self.pairs

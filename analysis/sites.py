@@ -25,6 +25,8 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 """of a ResNet, open_clip's or timm's"""
 ACTIVATIONS = ("act1", "act2", "act3")
 """of a ResNet's stem and of its blocks, those that there are; a block's last is its output"""
+POOLED = "pooled"
+"""site behind a MAP head"""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,37 @@ def text_sites(model: Model) -> list[Site]:
         Site(name, SiteLevel.residual, depth, module, side)
         for depth, (name, module, side) in enumerate(places)
     ]
+
+
+def pooled_site(model: Model | nn.Module) -> Site | None:
+    """What a MAP head hands to the projection that makes the embedding; None of other towers.
+
+    Of timm's ViTs, and so of a CLIPPO: the answer to the learned query, [B, U]. It lies between the
+    last block and `embedding`, and belongs to no level: most towers have nothing like it.
+    """
+    tower = _image_tower(model)
+    trunk = getattr(tower, "trunk", tower)
+    head = getattr(trunk, "attn_pool", None)
+    if not hasattr(trunk, "norm_pre") or head is None:
+        return None
+    return Site(POOLED, SiteLevel.residual, len(_blocks(tower)) + 1, head, "out")
+
+
+def probed_sites(model: Model | torch.nn.Module) -> list[Site]:
+    """Residual sites of an image tower; before the embedding what a MAP head hands on."""
+    sites = list_sites(model, SiteLevel.residual)
+    pooled = pooled_site(model)
+    return [*sites[:-1], pooled, sites[-1]] if pooled else sites
+
+
+def at_text_end(model: Any, activations_TLU: torch.Tensor, tokens_TL: torch.Tensor) -> torch.Tensor:
+    """Activations at the token from which the model makes its embedding, [T, U]."""
+    from open_clip.transformer import text_global_pool  # takes seconds to import
+
+    tower = getattr(model, "text", None)
+    kind = model.text_pool_type if tower is None else tower.pool_type
+    end = getattr(model, "text_eos_id", None) if tower is None else getattr(tower, "eos_id", None)
+    return text_global_pool(activations_TLU, tokens_TL, kind, eos_token_id=end)
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from gen.commands.compare import add_compare_command
 from gen.commands.datasets import add_dataset_commands
 from gen.commands.export import add_export_command
 from gen.commands.mixtures import add_split_commands
+from gen.commands.predict import add_predict_command
 from gen.commands.report import add_report_command
 from gen.commands.runs import add_run_commands
+from gen.commands.search import add_search_command
 from gen.commands.status import add_status_command
 from gen.commands.sweep import add_sweep_command
 from splits.errors import TEMPORARY, Stopped, UserError
@@ -35,6 +37,8 @@ EXAMPLES = """examples:
   clipgen report demo                          runs/demo/report/index.html
   clipgen compare demo --run natural_only --with cg_high_diversity-clipart
   clipgen export demo --run natural --to out   the model for open_clip, sets for CLIP_benchmark
+  clipgen predict photos --study demo --run upper_bound_high --labels "dog,church"
+  clipgen search photos --study demo --run upper_bound_high --text "photo of a dog"
 """
 
 
@@ -100,6 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_report_command(commands)
     add_export_command(commands)
     add_compare_command(commands)
+    add_predict_command(commands)
+    add_search_command(commands)
     return parser
 
 

@@ -30,6 +30,7 @@ from gen.schema import (
     PretrainedConfig,
     TrainingConfig,
 )
+from gen.training.schedule import teaches_texts
 from splits.errors import UserError
 from splits.files import text_of, write_json, write_text
 from splits.mixture import Mixture
@@ -47,10 +48,13 @@ STAGES = {"checkpoint": "train", "evaluated": "evaluate", "analyzed": "analyze"}
 """keys of run.json that tell that a stage is finished, and which"""
 PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
+OF_TEXTS = ("retrieval", "text_robustness")
+"""tables of the evaluation that models have which read texts, by the keys that ask for them"""
 ANALYSES = {
     **{kind: (kind.value,) for kind in AnalysisKind},
     AnalysisKind.sae: ("sae", "sae_sharing", "sae_images"),
     AnalysisKind.maps: ("maps", "map_distances"),
+    AnalysisKind.modalities: ("modality_sharing", "modality_gaps"),
     AnalysisKind.circuits: (
         *("circuit_sharing", "attribution_quality", "faithfulness", "circuit_parts"),
     ),
@@ -139,9 +143,10 @@ class Run:
     @cached_property
     def evaluation_key(self) -> str:
         """What the evaluation's tables depend on besides the weights."""
-        asked = resolved(self.evaluation)
-        prompts = {k: v for k, v in asked.items() if k not in ("probes", *PROBE_KEYS)}
-        return sha256_of({**self._tested, "evaluation": prompts, "draws": self._held_out})
+        off = [] if self.evaluation.text_robustness else ["text_robustness"]  # old results count
+        left = ["probes", "text_probes", *PROBE_KEYS, *off]
+        counted = {k: v for k, v in resolved(self.evaluation).items() if k not in left}
+        return sha256_of({**self._tested, "evaluation": counted, "draws": self._held_out})
 
     @cached_property
     def analyses_key(self) -> str:
@@ -153,6 +158,7 @@ class Run:
         if self.evaluation.probes:
             evaluation = resolved(self.evaluation)
             content |= {key: evaluation[key] for key in PROBE_KEYS}
+        content |= {"text_probes": True} if self.evaluation.text_probes else {}
         return sha256_of(content)
 
     @property
@@ -178,6 +184,7 @@ class Run:
         """The analyses' tables that the study asks for, by name."""
         names = [name for kind in self.analysis.kinds for name in ANALYSES[kind]]
         names += ["probes"] if self.evaluation.probes else []
+        names += ["text_probes"] if self.evaluation.text_probes and self.reads_texts else []
         return {name: self.analysis_table(name) for name in names}
 
     def analysis_table(self, name: str) -> Path:
@@ -215,7 +222,7 @@ class Run:
     def evaluated(self) -> bool:
         """Whether every table of the evaluation is there, of this configuration."""
         names = ["predictions", "evaluation", "cells"]
-        names += ["retrieval"] if self.evaluation.retrieval and self.reads_texts else []
+        names += [n for n in OF_TEXTS if self.reads_texts and getattr(self.evaluation, n)]
         tables = [self.folder / f"{name}.parquet" for name in names]
         return self._holds(tables, "evaluated", self.evaluation_key)
 
@@ -259,8 +266,17 @@ def identity(
     """Everything that decides a run's weights."""
     trained = {k: v for k, v in resolved(training).items() if k not in NOT_IDENTITY}
     built = resolved(model)
-    if Path(model.font).is_file():  # what is drawn, not where it lies
+    # what is in a file, not where it lies
+    if Path(model.font).is_file():
         built["font"] = file_sha256(Path(model.font))
+    source = training.text_pairs.source
+    if source.endswith(".tsv") and Path(source).is_file():
+        trained["text_pairs"]["source"] = file_sha256(Path(source))
+    # runs that are older than these keys keep their names
+    if not teaches_texts(training):
+        del trained["text_pairs"]
+    if not model.cut_texts:
+        del built["cut_texts"]
     return {
         "schema_version": SCHEMA_VERSION,
         "model": built,

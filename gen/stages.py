@@ -10,10 +10,11 @@ import polars as pl
 
 from gen.datasets.samples import Dataset
 from gen.device import kernels, pick_device
-from gen.evaluation.prompts import check_captions, check_encodable, wording_of
+from gen.evaluation.prompts import all_sentences, check_captions, check_encodable, wording_of
 from gen.evaluation.tables import evaluation_tables
-from gen.models.rendering import Renderer
+from gen.models.rendering import renderer_of, warn_of_cut
 from gen.runs import (
+    OF_TEXTS,
     Run,
     describe_run,
     file_sha256,
@@ -104,9 +105,10 @@ def evaluate_run(run: Run, dataset: Dataset) -> None:
     """
     void_results(run, "evaluated")
     with timed_stage(run.folder, "evaluate"):
+        _tell_cut_texts(run, dataset)
         tables = evaluation_tables(run, dataset, pick_device())
-        if "retrieval" not in tables:  # one of another configuration
-            (run.folder / "retrieval.parquet").unlink(missing_ok=True)
+        for name in set(OF_TEXTS) - set(tables):  # of another configuration
+            (run.folder / f"{name}.parquet").unlink(missing_ok=True)
         for name, table in tables.items():
             with replacing(run.folder / f"{name}.parquet") as temporary:
                 table.write_parquet(temporary)
@@ -120,11 +122,23 @@ def _check_texts(run: Run, dataset: Dataset) -> None:
     """
     if run.model.kind is not ModelKind.clippo:
         return
-    texts = Renderer(dataset.pixels, run.model.font)
+    texts = renderer_of(run.model, dataset.pixels)
     check_encodable(run.evaluation.prompts, dataset.classes, wording_of(dataset), texts)
     if run.evaluation.retrieval:
         test = dataset.samples.filter(pl.col("split") != "train")
         check_captions(test[run.caption].unique().sort().to_list(), texts)
+
+
+def _tell_cut_texts(run: Run, dataset: Dataset) -> None:
+    """Warn of prompts and captions of which a CLIPPO sees the beginning only."""
+    if run.pretrained is not None or run.model.kind is not ModelKind.clippo:
+        return
+    wording, asked = wording_of(dataset), run.evaluation.prompts
+    texts = [text for one in asked for text in all_sentences(one, dataset.classes, wording)]
+    if run.evaluation.retrieval:
+        texts += dataset.samples.filter(pl.col("split") != "train")[run.caption].to_list()
+    renderer = renderer_of(run.model, dataset.pixels)
+    warn_of_cut(renderer, sorted(set(texts)), "prompts and captions")
 
 
 def _describe(run: Run, facts: dict[str, Any]) -> None:

@@ -38,6 +38,8 @@ from analysis.report.summary import (
     strangers_line,
     twin_note,
 )
+from analysis.report.text_section import arm_text_sections
+from analysis.report.towers_section import towers_sections
 
 ALPHA = 0.05
 MOST_NAMED = 6
@@ -155,6 +157,8 @@ def arms_sections(arms: Arms, differences: pl.DataFrame) -> list[Section]:
         Section("The arms", (Table("arm_keys", keys, keys_view(keys)), *links)),
         accuracy_section(arms, headline),
         difference_section(arms, differences),
+        *arm_text_sections(arms),
+        *towers_sections(arms),
         Section("Time and compute", (Table("arm_cost", cost, cost_view(cost)),)),
     ]
 

@@ -52,7 +52,7 @@ def named(row: dict, write: Callable[[float], str] = number) -> str:
 # ---------------------------------------------------------------------------- shared nodes
 
 
-def shared_sentence(rows: pl.DataFrame) -> str:
+def shared_sentence(rows: pl.DataFrame, what: str = "") -> str:
     """How alike a test domain's nodes are to the others', from other classes to other images.
 
     Settings of which the same can be said stand together. Several runs of a setting are counted.
@@ -60,10 +60,12 @@ def shared_sentence(rows: pl.DataFrame) -> str:
     Args:
         rows: `sharing_tables.sharing` of the primary measure and site, of one test domain and
             class set, a row per run and draw.
+        what: it is of; empty for pairs with the test domain.
     """
     first = rows.row(0, named=True)
+    pairs = what or f"pairs with {first['test_domain']}"
     opening = (
-        f"Of all nodes together, the {measure_label(MEASURE)} of pairs with {first['test_domain']} "
+        f"Of all nodes together, the {measure_label(MEASURE)} of {pairs} "
         f"({_counts(rows['n'])} {CLASS_WORDS[first['classes']]})"
     )
     said: dict[str, list[str]] = {}

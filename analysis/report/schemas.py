@@ -53,6 +53,19 @@ PROBES: Schema = {
     "n_classes": pl.Int64,
     "chance": pl.Float64,
 }
+TEXT_ROBUSTNESS: Schema = {
+    **{"disturbance": pl.String, "strength": pl.Int64, "text_draw": pl.Int64},
+    **{"split": pl.String, "domain": pl.String, "draw": pl.Int64, "classes": pl.String},
+    **dict.fromkeys(["value", "lo", "hi"], pl.Float64),
+    **{"n": pl.Int64, "n_classes": pl.Int64, "chance": pl.Float64},
+    **dict.fromkeys(["difference", "difference_lo", "difference_hi"], pl.Float64),
+    **{"unreadable": pl.Float64, "note": pl.String},
+}
+TEXT_PROBES: Schema = {
+    **{"site": pl.String, "level": pl.String, "depth": pl.Int64, "task": pl.String},
+    **{"quantity": pl.String, "value": pl.Float64, "lo": pl.Float64, "hi": pl.Float64},
+    **{"n": pl.Int64, "n_classes": pl.Int64, "chance": pl.Float64, "note": pl.String},
+}
 METRICS: Schema = {
     "step": pl.Int64,
     "samples_seen": pl.Int64,
@@ -142,6 +155,8 @@ PUBLISHED: Schema = {
 CIRCUIT_SHARING: Schema = {
     name: kind for name, kind in SIMILARITY.items() if name not in ("samples_seen", "final")
 }
+MODALITY_MEASURES = ("cka_nc", "cka", "s_id_nc", "s_id", "jaccard_norm", "jaccard")
+"""of `modality_sharing` that a report reads: without one basis, in one, of nodes"""
 CIRCUIT_MEASURES = ("jaccard_norm", "jaccard", "spearman", "cosine_nc", "css")
 """of `circuit_sharing` that a report reads, its primary one and the raw one first"""
 ATTRIBUTION_QUALITY: Schema = {
@@ -195,6 +210,8 @@ ANALYSES: dict[str, Schema] = {
     "published": PUBLISHED,
     "published_circuits": PUBLISHED,
     "circuit_sharing": CIRCUIT_SHARING,
+    "modality_sharing": CIRCUIT_SHARING,
+    "modality_gaps": MAP_DISTANCES,
     "attribution_quality": ATTRIBUTION_QUALITY,
     "faithfulness": FAITHFULNESS,
     "circuit_parts": CIRCUIT_PARTS,
@@ -208,7 +225,9 @@ REMEDIES = {
     "predictions.parquet": EVALUATED,
     "evaluation.parquet": EVALUATED,
     "cells.parquet": EVALUATED,
+    "text_robustness.parquet": EVALUATED,
     "analysis/probes.parquet": ANALYZED,
+    "analysis/text_probes.parquet": ANALYZED,
     **{f"analysis/{name}.parquet": ANALYZED for name in ANALYSES},
     "metrics.jsonl": "it was written while training and cannot be made again",
 }

@@ -18,12 +18,14 @@ from analysis.report.contrasts import over_draws
 from analysis.report.evaluation import evaluation_sections
 from analysis.report.figure_notes import figure_notes
 from analysis.report.figures import exposure_figure, training_figure
+from analysis.report.modality_section import modality_sections
 from analysis.report.quantities import quantity_sections
 from analysis.report.section import Chart, Links, Part, Section, Table, Text
 from analysis.report.sharing import sharing_sections
 from analysis.report.spread import accuracy_spread
 from analysis.report.study import StudyResults
 from analysis.report.summary import caveat, twin_note
+from analysis.report.text_section import text_sections
 from analysis.report.views import (
     all_domains_view,
     cost_view,
@@ -68,7 +70,9 @@ def report_sections(
         accuracy_section(results, headline, evaluation_pages),
         *quantity_sections(results),
         *evaluation_sections(results),
+        *text_sections(results),
         *sharing_sections(results),
+        *modality_sections(results),
         *circuit_sections(results, differences),
         training_section(results),
         cost_section(results),

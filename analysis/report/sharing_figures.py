@@ -47,6 +47,8 @@ BANDS = {
     "chance": "classes shuffled",
 }
 """what the bands of similarity are"""
+LINES = ("pairs with {}: mean, 95 %", "each of them", "other pairs")
+"""what lines of similarity are; {} stands for the test domain"""
 Dashes = Literal["-", "--", ""]
 """how a line is drawn; empty for points alone"""
 Looks = Mapping[str, tuple[str, Dashes, str]]
@@ -82,6 +84,7 @@ def layer_figure(
     settings: Sequence[str],
     label: str,
     bands: Mapping[str, str] = BANDS,
+    lines: Sequence[str] = LINES,
 ) -> Figure:
     """A measure by depth: every pair of domains, and the mean of those with the test domain.
 
@@ -92,6 +95,7 @@ def layer_figure(
         settings: to be drawn, the first MOST_PANELS of them; one without rows is missing.
         label: of the measure.
         bands: what ceiling, floor and chance are, as the legend says it.
+        lines: what the mean, its pairs and the other pairs are; empty where it needs no word.
     """
     grid = _grid(pairs, settings, label)
     for axes, setting in grid.panels:
@@ -106,7 +110,7 @@ def layer_figure(
         _estimates(axes, mean, TEST, "-")
         _say_empty(axes, part)
     _similarity_axis(grid, means, pairs.select("value"))
-    _legend(grid.figure, _layer_handles(pairs, bands))
+    _legend(grid.figure, _layer_handles(pairs, bands, lines))
     return grid.figure
 
 
@@ -132,13 +136,14 @@ def _bands(axes: Axes, rows: pl.DataFrame) -> None:
             axes.plot(known["depth"], end, color=colour, linewidth=edge, alpha=0.7)
 
 
-def _layer_handles(pairs: pl.DataFrame, bands: Mapping[str, str]) -> list[Artist]:
-    test_domain = pairs["test_domain"][0]
-    handles: list[Artist] = [
-        Line2D([], [], color=TEST, label=f"pairs with {test_domain}: mean, 95 %", **DOT),
-        Line2D([], [], color=EACH, linewidth=0.9, label="each of them"),
-        Line2D([], [], color=OTHER, linewidth=0.9, label="other pairs"),
-    ]
+def _layer_handles(
+    pairs: pl.DataFrame, bands: Mapping[str, str], lines: Sequence[str]
+) -> list[Artist]:
+    mean, each, other = (text.format(pairs["test_domain"][0]) for text in lines)
+    handles: list[Artist] = [Line2D([], [], color=TEST, label=mean, **DOT)]
+    for text, colour in ((each, EACH), (other, OTHER)):
+        if text:
+            handles.append(Line2D([], [], color=colour, linewidth=0.9, label=text))
     for key, column, colour in (
         ("ceiling", "ceiling", CEILING),
         ("floor", "floor", FLOOR),
@@ -162,6 +167,7 @@ def kinds_figure(
     *,
     percent: bool = False,
     below: str = "",
+    highest: float = HIGHEST,
 ) -> Figure:
     """Estimates by depth: a line with its 95 % band per kind, and what each is by chance.
 
@@ -174,6 +180,7 @@ def kinds_figure(
         label: of the axis.
         percent: whether values are shares.
         below: label of the axis below, where it is not depth.
+        highest: end of the axis, however far single estimates go.
     """
     grid = _grid(table, settings, label)
     banded = "chance_lo" in table.columns and table["chance_lo"].count() > 0
@@ -187,7 +194,7 @@ def kinds_figure(
         axes.set_xlabel(below)
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    _similarity_axis(grid, table)
+    _similarity_axis(grid, table, highest=highest)
     drawn = set(table.drop_nulls("value")[kind])
     shown = {value: look for value, look in looks.items() if value in drawn}
     _legend(grid.figure, [*_kind_handles(shown), *_chance_handle(table, banded=banded)])
@@ -309,7 +316,7 @@ def beyond_axis(rows: pl.DataFrame) -> list[str]:
     return [f"Estimates beyond {LOWEST:g} and {HIGHEST:g} leave the axis."]
 
 
-def _similarity_axis(grid: _Grid, *tables: pl.DataFrame) -> None:
+def _similarity_axis(grid: _Grid, *tables: pl.DataFrame, highest: float = HIGHEST) -> None:
     """One scale that holds all that is drawn, as far as similarities can mean much."""
     names = ("value", "lo", "hi", "chance", "chance_lo", "chance_hi", "ceiling", "floor")
     ends = [
@@ -319,10 +326,10 @@ def _similarity_axis(grid: _Grid, *tables: pl.DataFrame) -> None:
         if name in table.columns
         for end in table[name].drop_nulls()
     ]
-    lowest, highest = min([0.0, *ends]), max(ends, default=1.0)
-    room = 0.04 * (highest - lowest)
+    least, most = min([0.0, *ends]), max(ends, default=1.0)
+    room = 0.04 * (most - least)
     axes = grid.panels[0][0]
-    axes.set_ylim(max(LOWEST, lowest - room), min(HIGHEST, highest + room))
+    axes.set_ylim(max(LOWEST, least - room), min(highest, most + room))
     for panel, _ in grid.panels:
         panel.axhline(0, color="#999999", linewidth=0.7, zorder=0.5)
 

@@ -230,10 +230,10 @@ def differences(pairs: pl.DataFrame) -> pl.DataFrame:
     """
     columns = ["setting", *SAME_PLACE, *SAME_PAIR, "value", "n", "left_out"]
     known = pairs.drop_nulls("value").select(columns)
-    return pl.concat([_difference(known, contrast) for contrast in CONTRASTS])
+    return pl.concat([difference(known, contrast) for contrast in CONTRASTS])
 
 
-def _difference(known: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
+def difference(known: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
     """The rows of `differences` of one contrast.
 
     Args:

@@ -98,7 +98,7 @@ def _before_training(rows: pl.DataFrame, plain: pl.DataFrame) -> list[str]:
 
 
 def site_sentence(
-    rows: pl.DataFrame, against: Sequence[str] = ("chance", "ceiling", "floor")
+    rows: pl.DataFrame, against: Sequence[str] = ("chance", "ceiling", "floor"), what: str = ""
 ) -> str:
     """Where sharing lies: against chance, its ceiling, and an untrained network.
 
@@ -108,12 +108,14 @@ def site_sentence(
         rows: of one test domain, site and class set of `sharing_floor.with_floors`, a row per run
             and draw.
         against: which of REFERENCES it is held against.
+        what: it is of; empty for pairs with the test domain.
     """
     first = rows.row(0, named=True)
+    pairs = "" if what else f"means of {_counts(rows, 'n_pairs', 'pair')}, "
+    what = what or f"pairs with {first['test_domain']}"
     opening = (
-        f"At {first['site']} the {measure_label(first['measure'])} of pairs with "
-        f"{first['test_domain']} (means of {_counts(rows, 'n_pairs', 'pair')}, "
-        f"{_counts(rows, 'n', CLASS_WORDS[first['classes']])})"
+        f"At {first['site']} the {measure_label(first['measure'])} of {what} "
+        f"({pairs}{_counts(rows, 'n', CLASS_WORDS[first['classes']])})"
     )
     alone: dict[tuple[str, ...], list[dict]] = {}
     counted: dict[str, list[str]] = {}

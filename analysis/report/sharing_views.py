@@ -11,13 +11,14 @@ from analysis.report.summary import setting_label
 from analysis.report.views import CLASS_LABELS, MISSING, NONE, View
 
 
-def primary_view(table: pl.DataFrame, plain: pl.DataFrame) -> View:
+def primary_view(table: pl.DataFrame, plain: pl.DataFrame, caption: str = "") -> View:
     """Sharing at the primary site, a row per run and target.
 
     Args:
         table: rows of `sharing_floor.with_floors` of the primary site and measure, of the class
             sets `seen` and `held_out`, both groups of pairs.
         plain: the same of the measure without correction for noise; empty where it has none.
+        caption: of the table; empty for that of pairs of domains.
     """
     many_draws, many_seeds = (table[key].n_unique() > 1 for key in ("draw", "seed"))
     keys = ["test_domain", "setting", "draw", "seed", "site"]
@@ -38,7 +39,7 @@ def primary_view(table: pl.DataFrame, plain: pl.DataFrame) -> View:
     columns += ["With the test domain, seen classes", "Chance", "Ceiling", "Untrained"]
     columns += ["Other pairs, seen classes", "With the test domain, held-out classes"]
     columns += ["Without correction", "Untrained, without"] * bool(uncorrected)
-    return View(_primary_caption(table["measure"][0]), columns, rows, headers=2)
+    return View(caption or _primary_caption(table["measure"][0]), columns, rows, headers=2)
 
 
 def _primary_caption(measure: str) -> str:
@@ -92,8 +93,13 @@ def differences_view(table: pl.DataFrame) -> View:
     return View(caption, columns, rows, headers=3)
 
 
-def over_runs_view(table: pl.DataFrame) -> View:
-    """`sharing_tables.over_runs`, a row per test domain and setting."""
+def over_runs_view(table: pl.DataFrame, what: str = "Sharing with the test domain") -> View:
+    """`sharing_tables.over_runs`, a row per test domain and setting.
+
+    Args:
+        table: all of it.
+        what: it is of.
+    """
     rows = []
     for row in table.iter_rows(named=True):
         of_classes = row | {"lo": row["classes_lo"], "hi": row["classes_hi"]}
@@ -110,7 +116,7 @@ def over_runs_view(table: pl.DataFrame) -> View:
             ]
         )
     caption = (
-        "Sharing with the test domain at the primary site, seen classes: the mean over draws of "
+        f"{what} at the primary site, seen classes: the mean over draws of "
         "means over seeds. Two intervals of 95 % that ask different things and are not merged: "
         "over draws and seeds, how far other trainings would come out (of two units it is so wide "
         "that it says little); over classes, how far other classes would move a run of those here."

@@ -18,6 +18,7 @@ from analysis.report.schemas import (
     CELLS,
     CIRCUIT_MEASURES,
     METRICS,
+    MODALITY_MEASURES,
     PREDICTIONS,
     PROBES,
     RUN_COLUMNS,
@@ -37,6 +38,7 @@ from analysis.report.study_files import (
     read_parquet,
     read_record,
 )
+from analysis.report.text_files import read_text_tables
 from gen.evaluation.score import EVALUATION
 from gen.runs import ANALYSES as TABLES_OF_KIND
 from gen.runs import Target
@@ -95,6 +97,7 @@ class StudyPlan:
         dataset_seconds: how long the dataset took to build.
         prompts: names of the prompt sets; the first one makes the headline scores.
         probes: whether linear probes are trained.
+        text_robustness, text_probes: whether prompts are disturbed, and sentences probed.
         analyses: names of the families of analyses (`gen.schema.AnalysisKind`).
         primary: site and measure of sharing that are held against generalization; the site is
             empty for the last one before the embedding.
@@ -117,6 +120,8 @@ class StudyPlan:
     dataset_seconds: float | None = None
     prompts: tuple[str, ...] = ("domain_free",)
     probes: bool = False
+    text_robustness: bool = False
+    text_probes: bool = False
     analyses: tuple[str, ...] = ("similarity",)
     primary: tuple[str, str] = ("", "s_id_nc")
     dataset_sha256: str = ""
@@ -175,6 +180,7 @@ class StudyResults:
             not stale. `predictions` are those of the final weights with the headline's prompts,
             in the test domains of their run, of classes that some draw holds out unless all were
             asked for; they have `correct` instead of `top5`. The seed of a probe is `probe_seed`.
+        text_robustness, text_probes: in the same way, the former in the run's test domains.
         analyses: the tables of the study's analyses in the same way, by name; those that the
             study does not ask for are empty. Similarity at milestones is that of the primary
             measure on seen classes.
@@ -191,6 +197,8 @@ class StudyResults:
     predictions: pl.DataFrame
     cells: pl.DataFrame
     probes: pl.DataFrame
+    text_robustness: pl.DataFrame
+    text_probes: pl.DataFrame
     metrics: pl.DataFrame
     analyses: dict[str, pl.DataFrame]
     mixtures: dict[str, dict[str, Any]]
@@ -316,6 +324,7 @@ def _read_tables(
         "predictions": read("predictions", PREDICTIONS, read_compared),
         "evaluation": read("evaluation", EVALUATION),
         "cells": read("cells", CELLS),
+        **read_text_tables(plan, folder, runs, problems),
         **_read_analyses(plan, folder, named, problems),
     }
 
@@ -326,7 +335,12 @@ def _read_analyses(
     """The tables below `analysis/` of finished runs; what the study does not ask for is empty."""
     asked = {name for kind in plan.analyses for name in TABLES_OF_KIND[AnalysisKind(kind)]}
     asked |= {"probes"} if plan.probes else set()
-    rows = {"similarity": _followed(plan), "circuit_sharing": _compared(), "causes": _told()}
+    rows = {
+        "similarity": _followed(plan),
+        "circuit_sharing": _compared(CIRCUIT_MEASURES),
+        "modality_sharing": _compared(MODALITY_MEASURES),
+        "causes": _told(),
+    }
     readers = {name: partial(read_parquet, rows=those) for name, those in rows.items()}
 
     def read(name: str, schema: Schema) -> pl.DataFrame:
@@ -342,9 +356,9 @@ def _followed(plan: StudyPlan) -> pl.Expr:
     return pl.col("final") | is_primary
 
 
-def _compared() -> pl.Expr:
-    """Rows of circuit_sharing.parquet that a report has a use for: its measures, split classes."""
-    return pl.col("measure").is_in(CIRCUIT_MEASURES) & (pl.col("classes") != "all")
+def _compared(measures: Collection[str]) -> pl.Expr:
+    """Rows of a table of sharing that a report has a use for: its measures, split classes."""
+    return pl.col("measure").is_in(measures) & (pl.col("classes") != "all")
 
 
 def _told() -> pl.Expr:

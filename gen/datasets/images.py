@@ -11,6 +11,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
+from typing import IO
 
 import cv2
 import numpy as np
@@ -66,7 +67,7 @@ def prepare(content: bytes, short_side: int) -> Encoded:
     Raises:
         BadImage: it is no image, damaged, animated, or too large.
     """
-    source = _open(content)
+    source = _open(io.BytesIO(content), animated=False)
     try:
         image, plain = _upright_rgb(source), _is_plain(source, content)
     except BadImage:
@@ -81,6 +82,27 @@ def prepare(content: bytes, short_side: int) -> Encoded:
         data = _encode(shrunk, extension)
     height, width = shrunk.shape[:2]
     return Encoded(data, extension, width, height, phash(shrunk))
+
+
+def decode_first(file: IO[bytes]) -> np.ndarray:
+    """Decode an image as datasets do, but of an animated one the first frame.
+
+    Args:
+        file: an encoded image, at its beginning; only its header is read of what is refused by it.
+
+    Returns:
+        uint8 RGB [H, W, 3], upright.
+
+    Raises:
+        BadImage: it is no image, damaged, or too large.
+    """
+    source = _open(file, animated=True)
+    try:
+        return _upright_rgb(source)
+    except BadImage:
+        raise
+    except Exception as error:  # as in `prepare`
+        raise BadImage(f"damaged: {_words(error)}") from None
 
 
 def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
@@ -126,19 +148,20 @@ def phash(image: np.ndarray) -> int | None:
     return int(np.packbits(low > np.median(low)).view(">u8")[0])
 
 
-def _open(content: bytes) -> Image.Image:
-    """Read the header, and refuse what must not be decoded."""
-    if not content:
+def _open(file: IO[bytes], *, animated: bool) -> Image.Image:
+    """Read the header, and refuse what must not be decoded, be it because it is animated."""
+    if not file.read(1):
         raise BadImage("empty: 0 bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, or what is checked below
-            source = Image.open(io.BytesIO(content), formats=FORMATS)
+            source = _opened(file)
             # MPO: a JPEG of which some cameras append a preview
-            frames = 1 if source.format == "MPO" else int(getattr(source, "n_frames", 1))
-            if source.format == "PNG":
+            one = animated or source.format == "MPO"
+            frames = 1 if one else int(getattr(source, "n_frames", 1))
+            if source.format == "PNG" and source.width * source.height <= MAX_PIXELS:
                 source.verify()  # the checksums of its chunks, and whether the last is there
-                source = Image.open(io.BytesIO(content), formats=FORMATS)
+                source = _opened(file)
     except UnidentifiedImageError:
         raise BadImage("not an image of a known format") from None
     except Image.DecompressionBombError:
@@ -151,6 +174,11 @@ def _open(content: bytes) -> Image.Image:
         size = f"{source.width} × {source.height}"
         raise BadImage(f"too large: {size} pixels, more than {MAX_PIXELS}")
     return source
+
+
+def _opened(file: IO[bytes]) -> Image.Image:
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
 
 
 def _upright_rgb(source: Image.Image) -> np.ndarray:

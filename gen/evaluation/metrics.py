@@ -19,7 +19,8 @@ EVIDENCE = 4.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score in [0, 1], its interval, and how many samples and classes stand behind it."""
+    """A score in [0, 1] or a difference of two, its interval, and how many samples and classes
+    stand behind it."""
 
     value: float
     lo: float

@@ -108,6 +108,15 @@ def check_captions(captions: Sequence[str], texts: Texts) -> None:
             raise unreadable_captions(error) from None
 
 
+def can_read(texts: Texts, text: str) -> bool:
+    """Whether a text can be encoded."""
+    try:
+        texts.encode([text])
+    except UserError:
+        return False
+    return True
+
+
 def unreadable(
     prompt_set: PromptSet, prompt_sets: Sequence[PromptSet], error: UserError
 ) -> UserError:

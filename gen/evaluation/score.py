@@ -33,6 +33,10 @@ EVALUATION = {
 """columns of evaluation.parquet; docs/formats.md explains them"""
 GROUP = ("samples_seen", "final", "prompts", "split", "domain")
 HELD_OUT, SEEN, ALL = "held_out", "seen", "all"
+CLEAN, TYPOS = "none", "typos"
+"""ways to write prompts, of `disturbances`: as they are, and with typos"""
+SAME = "read as the undisturbed prompts"
+"""note on a way to write prompts that changes nothing for a model"""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gen.evaluation.embed import batch_size, embed_texts
 from gen.evaluation.prompts import unreadable_captions, wording_of
 from gen.evaluation.retrieval import retrieval_tables
 from gen.evaluation.score import EVALUATION, score_predictions
+from gen.evaluation.text_robustness import Prompts, text_robustness
 from gen.evaluation.zero_shot import class_embeddings, image_features, logit_scale, predict
 from gen.machine import available_memory
 from gen.models.trained import Learner, load_trained
@@ -51,7 +52,7 @@ def evaluation_tables(run: Run, dataset: Dataset, device: torch.device) -> dict[
 
     Returns:
         By the names of their files (docs/formats.md): `predictions`, `evaluation`, `cells`, and
-        `retrieval` where the study asks for it and the model reads texts.
+        where the study asks for them and the model reads texts `retrieval` and `text_robustness`.
 
     Raises:
         UserError: the model cannot read a prompt or a caption, or weights or images are damaged.
@@ -66,6 +67,10 @@ def evaluation_tables(run: Run, dataset: Dataset, device: torch.device) -> dict[
     if run.evaluation.retrieval and final.texts is not None:
         tables["retrieval"], found = _retrieval(run, final, samples, features, device)
         scores.append(found)
+    if run.evaluation.text_robustness and final.texts is not None:
+        asked = Prompts(run.evaluation.prompts[0], dataset.classes, wording_of(dataset))
+        found = text_robustness(final, asked, features, samples, run.draws, device)
+        tables["text_robustness"] = found
     return tables | {"evaluation": pl.concat(scores)}
 
 

@@ -53,7 +53,7 @@ def class_embeddings(
         except UserError as error:
             raise unreadable(prompt_set, prompt_sets, error) from None
         found[prompt_set] = {
-            domain: torch.stack([_mean(texts, known) for texts in by_class])
+            domain: torch.stack([mean_embedding(texts, known) for texts in by_class])
             for domain, by_class in ensembles.items()
         }
     return found
@@ -101,7 +101,7 @@ def predict(
         `id`, `split`, `domain`, `class_name`, `label`, `top5` (class ids, best first), `scores`
         (cosines, or log-probabilities) and `confidence` (probability of the first).
     """
-    groups = _rows_by_domain(samples, heads)
+    groups = rows_by_domain(samples, heads)
     classes = features.shape[1] if heads is None else len(next(iter(heads.values())))
     guesses = min(TOP, classes)
     top5 = np.empty((len(features), guesses), np.int64)
@@ -152,7 +152,7 @@ def class_scores(
     return embed_images(learner, images, device) @ heads[PromptSet.domain_free][ANY_DOMAIN].T
 
 
-def _rows_by_domain(samples: pl.DataFrame, heads: Heads | None) -> dict[str, np.ndarray]:
+def rows_by_domain(samples: pl.DataFrame, heads: Heads | None) -> dict[str, np.ndarray]:
     """Positions of the samples that are compared with the same class embeddings."""
     if heads is None or set(heads) == {ANY_DOMAIN}:
         return {ANY_DOMAIN: np.arange(samples.height)}
@@ -173,5 +173,6 @@ def _embed_new(
         known.update(zip(new, embed_texts(learner, new, device), strict=True))
 
 
-def _mean(texts: Sequence[str], known: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def mean_embedding(texts: Sequence[str], known: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Normalised mean of the embeddings of some texts, [E]."""
     return normalize(torch.stack([known[text] for text in texts]).mean(dim=0), dim=-1)

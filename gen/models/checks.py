@@ -7,9 +7,11 @@ is imported.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 
 from gen.schema import ModelConfig, ModelKind, Objective, TrainingConfig, VisionConfig, VisionKind
-from splits.errors import UserError
+from gen.training.schedule import check_text_rows, teaches_texts
+from splits.errors import UserError, unknown
 
 IDLE_IN_VISION = {
     VisionKind.resnet: ("patch_size", "timm_model"),
@@ -17,6 +19,8 @@ IDLE_IN_VISION = {
     VisionKind.timm: ("layers", "width", "patch_size"),
 }
 """keys that an image tower of the kind does not read"""
+TEXT_SOURCES = ("captions", "super_categories")
+"""of pairs of texts, beside files"""
 
 
 def check_learner(
@@ -36,6 +40,7 @@ def check_learner(
     check_model(model, pixels)
     if model.kind is ModelKind.classifier:
         _check_labels(training, has_base)
+    _check_text_pairs(model, training)
 
 
 def check_model(config: ModelConfig, pixels: int) -> None:
@@ -71,6 +76,30 @@ def _check_labels(training: TrainingConfig, has_base: bool) -> None:
             )
 
 
+def _check_text_pairs(model: ModelConfig, training: TrainingConfig) -> None:
+    """Pairs of texts need one tower that reads both, and no stream beside them."""
+    source, key = training.text_pairs.source, "key `training.text_pairs.source`"
+    is_file = source.endswith(".tsv")
+    if source and not is_file and source not in TEXT_SOURCES:
+        raise unknown("source of pairs of texts", source, [*TEXT_SOURCES, "FILE.tsv"], where=key)
+    if not teaches_texts(training):
+        return
+    if model.kind is not ModelKind.clippo:
+        raise UserError(
+            f"{key} is {source}, and the model is a {model.kind.name}",
+            expected="a model of kind clippo: its one tower reads both texts of a pair",
+            fix="training.text_pairs.share=0 for this model",
+        )
+    if training.stream.shards:
+        raise UserError(
+            f"{key} is {source}, and `training.stream.shards` is given",
+            expected="one of the two: a stream cannot be resumed to the same bits",
+        )
+    if is_file and not Path(source).is_file():
+        raise UserError(f"there is no file {source}", expected="two texts a line", where=key)
+    check_text_rows(training)
+
+
 def _check_idle(config: ModelConfig) -> None:
     """No key may stand there without effect: whoever wrote it expects one."""
     kind, vision, text = config.kind.name, config.vision, config.text
@@ -82,6 +111,8 @@ def _check_idle(config: ModelConfig) -> None:
         }
     if config.kind is not ModelKind.clippo and config.font != ModelConfig.font:
         idle["font"] = (config.font, f"a {kind}")
+    if config.kind is not ModelKind.clippo and config.cut_texts:
+        idle["cut_texts"] = ("true", f"a {kind}")
     for key, (value, reader) in idle.items():
         if value:
             raise UserError(f"key `{key}` is {value}", expected=f"no such key: {reader} has none")

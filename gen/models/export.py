@@ -143,7 +143,7 @@ def load_clippo(folder: Path) -> Learner:
         UserError: the folder holds no exported CLIPPO, or its files are damaged.
     """
     from gen.models.clippo import build_clippo
-    from gen.models.rendering import Renderer
+    from gen.models.rendering import renderer_of
     from gen.models.trained import Learner
 
     path = folder / CLIPPO_CONFIG
@@ -159,5 +159,4 @@ def load_clippo(folder: Path) -> Learner:
     config: ModelConfig = make_config("models", content["model"], (), where=str(path))
     model = build_clippo(config, content["pixels"], 0, bias=content["bias"])
     load_weights(folder / CLIPPO_WEIGHTS, model)
-    renderer = Renderer(content["pixels"], config.font)
-    return Learner(model.eval(), renderer, pixels=content["pixels"])
+    return Learner(model.eval(), renderer_of(config, content["pixels"]), pixels=content["pixels"])

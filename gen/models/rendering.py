@@ -7,6 +7,7 @@ to the columns of its ink, in rows of 16 pixels that are wrapped between charact
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from gen.models.fonts.glyphs import HEIGHT, load_font
+from gen.schema import ModelConfig
 from splits.errors import UserError
 
 GROUND, INK = 127, 0
@@ -31,7 +33,10 @@ MIN_PIXELS = 64
 CACHED_TEXTS = 1024
 
 SHOWN = 80
-"""characters of a text that does not fit, in the error"""
+"""characters of a text that does not fit, in errors and warnings"""
+
+MAX_LETTERS = 768
+"""that the authors' code draws of a text at most; what follows is not looked at"""
 
 BOX = np.pad(np.pad(np.zeros((9, 4), bool), 1, constant_values=True), ((2, 3), (1, 9)))
 """what stands for a character that the font lacks"""
@@ -44,6 +49,8 @@ class Renderer:
     Attributes:
         pixels: height and width of a canvas.
         font: `unifont`, or the path of a .ttf, .otf or .hex file.
+        cut: whether the rows of a text for which there is no room are left off, as in the authors'
+            code, and its letters after MAX_LETTERS; else such a text is an error.
 
     Raises:
         UserError: canvases are too small for text, or there is no such font.
@@ -51,6 +58,7 @@ class Renderer:
 
     pixels: int
     font: str
+    cut: bool = False
 
     def __post_init__(self) -> None:
         check_canvas(self.pixels)
@@ -60,18 +68,61 @@ class Renderer:
         """Canvases of `texts`, uint8 of shape [N, S, S], S being `pixels`.
 
         Raises:
-            UserError: a text does not fit on a canvas; names the smallest one that it fits on.
+            UserError: a text does not fit on a canvas, and is not cut; names the smallest canvas
+                that it fits on.
         """
         canvases = np.empty((len(texts), self.pixels, self.pixels), np.uint8)
         for row, text in enumerate(texts):
-            canvases[row] = _draw(text, self.pixels, self.font)
+            canvases[row] = _draw(text, self)
         return torch.from_numpy(canvases)
+
+    def check(self, text: str) -> None:
+        """Raise the error of `encode` for a text that cannot be encoded."""
+        if not (self.cut or self.fits(text)):
+            raise UserError(
+                f"the text {_beginning(text)!r} does not fit on a canvas of {self.pixels} × "
+                f"{self.pixels} pixels",
+                expected=f"at most {self.pixels // HEIGHT} rows of text",
+                fix=f"a dataset with pixels={smallest_canvas(text, self.font)} or more, or shorter "
+                "texts; or cut_texts: true in the model's file, which leaves off their ends",
+            )
+
+    def fits(self, text: str) -> bool:
+        """Whether all of a text is drawn."""
+        if self.cut and len(text.lower()) > MAX_LETTERS:
+            return False
+        widths = [letter.shape[1] for letter in _letters(text, self.font)]
+        return _rows_needed(widths, self.pixels) <= self.pixels // HEIGHT
 
     def unknown_glyphs(self, texts: Sequence[str]) -> dict[str, int]:
         """Characters that are drawn as boxes, and how often they stand in `texts`; most first."""
         has = load_font(self.font)
         counts = Counter(character for text in texts for character in text.lower())
         return {name: count for name, count in counts.most_common() if has(name) is None}
+
+
+def renderer_of(config: ModelConfig, pixels: int) -> Renderer:
+    """What draws the texts of a clippo for images of `pixels` × `pixels`."""
+    return Renderer(pixels, config.font, config.cut_texts)
+
+
+def warn_of_cut(renderer: Renderer, texts: Sequence[str], what: str) -> None:
+    """Warn of texts whose ends are left off: how many, and which is the longest.
+
+    Args:
+        renderer: of the texts.
+        texts: each once.
+        what: they are, in the plural.
+    """
+    surplus = [text for text in texts if not renderer.fits(text)] if renderer.cut else []
+    if surplus:
+        longest = max(surplus, key=len)
+        warnings.warn(
+            f"{len(surplus)} of {len(texts)} {what} do not fit on a canvas of {renderer.pixels} × "
+            f"{renderer.pixels} pixels, and their ends are not drawn; the longest has "
+            f"{len(longest)} characters: {_beginning(longest)!r}",
+            stacklevel=3,
+        )
 
 
 def check_canvas(pixels: int) -> None:
@@ -95,19 +146,16 @@ def smallest_canvas(text: str, font: str) -> int:
 
 
 @lru_cache(CACHED_TEXTS)
-def _draw(text: str, pixels: int, font: str) -> np.ndarray:
+def _draw(text: str, renderer: Renderer) -> np.ndarray:
     """The canvas of a text, uint8 of shape [S, S]."""
-    letters = _letters(text, font)
-    widths = [letter.shape[1] for letter in letters]
-    if _rows_needed(widths, pixels) > pixels // HEIGHT:
-        raise UserError(
-            f"the text {_beginning(text)!r} does not fit on a canvas of {pixels} × {pixels} pixels",
-            expected=f"at most {pixels // HEIGHT} rows of text",
-            fix=f"a dataset with pixels={smallest_canvas(text, font)} or more, or shorter texts",
-        )
+    renderer.check(text)
+    pixels = renderer.pixels
+    letters = _letters(text, renderer.font)[: MAX_LETTERS if renderer.cut else None]
+    rows = _rows([letter.shape[1] for letter in letters], pixels)
     canvas = np.full((pixels, pixels), GROUND, np.uint8)
-    row_of = zip(_rows(widths, pixels), letters, strict=True)
-    for row, group in groupby(row_of, key=lambda pair: pair[0]):
+    for row, group in groupby(zip(rows, letters, strict=True), key=lambda pair: pair[0]):
+        if row >= pixels // HEIGHT:  # of a text that is cut
+            break
         line = np.concatenate([letter for _, letter in group], axis=1)
         canvas[row * HEIGHT : (row + 1) * HEIGHT, : line.shape[1]][line] = INK
     return canvas

@@ -57,10 +57,10 @@ def build_learner(run: Run, dataset: Dataset) -> Learner:
         return Learner(classifier, None, pixels=pixels)
     if config.kind is ModelKind.clippo:
         from gen.models.clippo import build_clippo
-        from gen.models.rendering import Renderer
+        from gen.models.rendering import renderer_of
 
         clippo = build_clippo(config, pixels, seed, bias=bias)
-        return Learner(clippo, Renderer(pixels, config.font), pixels=pixels)
+        return Learner(clippo, renderer_of(config, pixels), pixels=pixels)
     vocabulary = run_vocabulary(run, dataset)
     clip = build_clip(config, vocabulary, pixels, seed, bias=bias)
     return Learner(clip, vocabulary, pixels=pixels)

@@ -35,6 +35,7 @@ from gen.schema.training import (
     Schedule,
     Sharding,
     StreamConfig,
+    TextPairsConfig,
     TrainingConfig,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "StreamConfig",
     "StudyConfig",
     "TextConfig",
+    "TextPairsConfig",
     "TrainingConfig",
     "VariantConfig",
     "VisionConfig",

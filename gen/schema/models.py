@@ -67,3 +67,6 @@ class ModelConfig:
     """kind clip only"""
     font: str = "unifont"
     """of rendered captions: `unifont`, or the path of a .ttf, .otf or .hex file (clippo only)"""
+    cut_texts: bool = False
+    """leave off the end of a text that does not fit its canvas, instead of refusing it (clippo
+    only)"""

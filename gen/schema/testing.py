@@ -49,6 +49,10 @@ class EvaluationConfig:
     """images of a class in the few-shot curve"""
     probe_seeds: int = 3
     """draws of the few-shot curve's images"""
+    text_robustness: bool = False
+    """whether final weights are tested with prompts that are misspelt or drawn in other fonts"""
+    text_probes: bool = False
+    """whether linear probes read class, super-category and domain off sentences, at every site"""
 
 
 @dataclass
@@ -91,6 +95,8 @@ class AnalysisKind(Enum):
     """features of sparse autoencoders, shared or private"""
     maps = "maps"
     """PCA and t-SNE of every site, distances of domains"""
+    modalities = "modalities"
+    """how alike images and sentences are at every site, and how far apart"""
     published = "published"
     """the measures of Kempf et al. 2025 as they were published, beside ours"""
     circuits = "circuits"

@@ -79,6 +79,17 @@ class StreamConfig:
 
 
 @dataclass
+class TextPairsConfig:
+    """Pairs of related texts, both drawn, beside those of images and captions (kind clippo)."""
+
+    source: str = ""
+    """`captions`: two wordings of one cell; `super_categories`: a class and its super-category; or
+    the path of a .tsv file, two texts a line; empty: no pairs of texts"""
+    share: float = 0.25
+    """share of every batch that is pairs of texts; 0: none"""
+
+
+@dataclass
 class TrainingConfig:
     """How every model of a study is trained: the same number of samples seen for all."""
 
@@ -104,6 +115,7 @@ class TrainingConfig:
     flip: bool = True
     """mirror half of the images"""
     stream: StreamConfig = field(default_factory=StreamConfig)
+    text_pairs: TextPairsConfig = field(default_factory=TextPairsConfig)
     precision: Precision = Precision.auto
     # What follows decides where, how fast and with which traces a run is trained. None of it is
     # part of a run's identity.

@@ -18,6 +18,11 @@ from splits.errors import UserError, unknown
 FEWEST_IMAGES = 4
 FEWEST_DOMAINS = 3
 """of causes: one is left out, two are told apart"""
+OF_TEXTS = {
+    AnalysisKind.lens: "reads sites by the texts of classes",
+    AnalysisKind.modalities: "holds images against the texts of classes",
+}
+"""analyses of models that read texts, and what they do with them"""
 LEVELS = {
     VisionKind.resnet: {SiteLevel.residual, SiteLevel.channel},
     VisionKind.vit: {SiteLevel.residual, SiteLevel.head, SiteLevel.neuron},
@@ -62,14 +67,15 @@ def check_tower(analysis: AnalysisConfig, model: ModelConfig, where: str) -> Non
 
     Raises:
         UserError: the image tower has no sites of a level or not the primary site, the model no
-            texts for a lens, or circuits of it were not published.
+            texts that an analysis needs, or circuits of it were not published.
     """
-    if AnalysisKind.lens in analysis.kinds and model.kind is ModelKind.classifier:
-        raise UserError(
-            "analysis `lens` reads sites by the texts of classes, and a classifier has none",
-            expected="a study of models of kind clip or clippo",
-            where=f"{where}, key `analysis.kinds`",
-        )
+    for kind, what in OF_TEXTS.items():
+        if kind in analysis.kinds and model.kind is ModelKind.classifier:
+            raise UserError(
+                f"analysis `{kind.name}` {what}, and a classifier has none",
+                expected="a study of models of kind clip or clippo",
+                where=f"{where}, key `analysis.kinds`",
+            )
     if AnalysisKind.published_circuits in analysis.kinds:
         _check_published(model, where)
     missing = set(analysis.levels) - LEVELS[model.vision.kind]

@@ -17,6 +17,7 @@ from gen.sweep.entries import Combination, Entry, Place, combinations_of, read_e
 from gen.sweep.ways import (
     MODEL,
     STREAM,
+    TEXT_SHARE,
     Load,
     Values,
     check_key,
@@ -184,6 +185,12 @@ class _Plan:
                     where=where,
                 )
         config = loaded(named, self._load, where)
+        if TEXT_SHARE in named and not config.training.text_pairs.source:
+            raise UserError(
+                f"key `{TEXT_SHARE}` tells no arms apart where there are no pairs of texts",
+                expected="their source in training.text_pairs.source",
+                where=where,
+            )
         values = values_of(config)
         changed = [key for key in named if values[key] != self._own[key]]
         label = label_of(values, [*self._label_keys, *changed])

@@ -217,6 +217,7 @@ def _check_ranges(training: TrainingConfig, where: str) -> None:
         "stream.share": 0 < training.stream.share < 1,
         "stream.buffer": training.stream.buffer >= 1,
         "stream.max_rejected": training.stream.max_rejected >= 0,
+        "text_pairs.share": 0 <= training.text_pairs.share < 1,
         "readers": training.readers >= 0,
         "log_every": training.log_every >= 1,
         "checkpoint_every": training.checkpoint_every >= 0,

@@ -23,6 +23,7 @@ Load = Callable[[tuple[str, ...]], StudyConfig]
 """loads a study with `key=value` pairs besides its own"""
 
 MODEL, TRAINING, STREAM = "model", "training.", "training.stream."
+TEXT_SHARE = "training.text_pairs.share"
 NOT_IN_LABELS = r"[^\w.-]"
 
 

@@ -1,7 +1,8 @@
 """The batches of a run, step after step: which samples, cropped how, with which captions.
 
 Everything in a batch is a pure function of (seed, step), but what comes from a stream. With R
-processes, process r makes rows [r B / R, (r + 1) B / R) of it.
+processes, process r makes rows [r B / R, (r + 1) B / R) of its B pairs of images and captions, and
+as many of its pairs of texts.
 """
 
 from __future__ import annotations
@@ -25,22 +26,36 @@ from gen.training.augment import NUMBERS_PER_SAMPLE, random_resized_crop
 from gen.training.distributed import Ranks, slice_of
 from gen.training.order import batch_at
 from gen.training.pairs import Pairs
-from gen.training.schedule import total_steps
+from gen.training.schedule import check_text_rows, text_rows, total_steps
 from gen.training.stream import StreamedPairs
 from splits.errors import UserError
 from splits.files import write_json
 
 
-@dataclass(frozen=True)
-class Batch:
-    """This process's rows of a batch, on its device.
+class FirstTexts(NamedTuple):
+    """The first texts of a batch's t pairs of texts, which stand where other pairs have images.
 
     Attributes:
-        images: cropped and normalised, float32 [b, 3, P, P] in channels-last memory.
-        texts: encoded captions, [T, ...]; None for a classifier.
-        text_of: row of `texts` of every image, int64 [b]; None for a classifier.
-        captions: a number for every image's caption, equal iff the captions are, int64 [b].
-        labels: class ids, int64 [b]; None where there are none.
+        rows: of the batch's `texts`, int64 [t].
+        numbers: equal iff the texts are, also to those of captions, int64 [t].
+    """
+
+    rows: torch.Tensor
+    numbers: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's b rows of a batch, on its device: i pairs with images, then t of texts.
+
+    Attributes:
+        images: cropped and normalised, float32 [i, 3, P, P] in channels-last memory.
+        texts: encoded captions and texts of pairs, [T, ...]; None for a classifier.
+        text_of: row of `texts` of every pair's caption or second text, int64 [b]; None for a
+            classifier.
+        captions: a number for each of these, equal iff the texts are, int64 [b].
+        labels: class ids, int64 [i]; None where there are none.
+        firsts: the first texts of the pairs of texts; None where there are none.
     """
 
     images: torch.Tensor
@@ -48,6 +63,24 @@ class Batch:
     text_of: torch.Tensor | None
     captions: torch.Tensor
     labels: torch.Tensor | None
+    firsts: FirstTexts | None = None
+
+    @property
+    def anchors(self) -> torch.Tensor:
+        """The number of what every caption stands against, int64 [b]: of an image, the caption's
+        own; of a first text, that text's."""
+        if self.firsts is None:
+            return self.captions
+        return torch.cat([self.captions[: len(self.images)], self.firsts.numbers])
+
+
+class _Texts(NamedTuple):
+    """The texts of a batch: what `Batch` has under the same names."""
+
+    texts: torch.Tensor | None
+    text_of: torch.Tensor | None
+    captions: torch.Tensor
+    firsts: FirstTexts | None
 
 
 class _Plan(NamedTuple):
@@ -81,6 +114,7 @@ class Feed:
     def __post_init__(self) -> None:
         batch, share = self.config.batch_size, self.config.stream.share
         slice_of(self.ranks, batch, self.config.accumulate)
+        check_text_rows(self.config, self.ranks.size)
         if self.config.stream.shards and not 0 < self.streamed < batch:
             raise UserError(
                 f"a share of {share} of a batch of {batch} in {self.ranks.size} processes is "
@@ -120,7 +154,7 @@ class Feed:
 
     def _all(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and positions of a step's samples of the mixture, over all processes."""
-        count = self.config.batch_size - self.streamed
+        count = self.config.batch_size - self.streamed - text_rows(self.config)
         return batch_at(step, count, len(self.pairs), self.seed)
 
     def _mine(self, step: int) -> _Plan:
@@ -165,7 +199,7 @@ class Feed:
             crop_area=self.config.crop_area,
             flip=self.config.flip,
         )
-        texts, text_of, caption_keys = self._texts(plan.positions, captions)
+        texts, text_of, caption_keys, firsts = self._texts(plan, captions)
         labels = None if pairs.labels is None else torch.from_numpy(pairs.labels[plan.positions])
         return Batch(
             normalise(images).contiguous(memory_format=torch.channels_last),
@@ -173,32 +207,47 @@ class Feed:
             text_of,
             caption_keys,
             None if labels is None else _sent(labels, device),
+            firsts,
         )
 
-    def _texts(
-        self, positions: np.ndarray, streamed: list[str]
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
-        """Encoded captions, the row of each image's, and the number of each image's caption.
+    def _texts(self, plan: _Plan, streamed: list[str]) -> _Texts:
+        """Encoded texts, and which of them stands where.
 
-        On a processor every distinct caption is encoded once; on other devices every image has
-        its own row, since shapes that never change are worth more there.
+        On a processor every distinct text is encoded once; on other devices every place has its
+        own row, since shapes that never change are worth more there.
         """
         pairs, device = self.pairs, self.ranks.device
-        caption_ids = pairs.caption_ids[positions]
-        keys = pairs.caption_keys[caption_ids]
-        if streamed:
-            keys = np.concatenate([keys, sample_keys(streamed)])
+        first_ids, second_ids = self._text_pairs(plan.step)
+        text_ids = np.concatenate([pairs.caption_ids[plan.positions], second_ids])
+        keys = np.concatenate([pairs.caption_keys[text_ids], sample_keys(streamed)])
         caption_keys = _sent(torch.from_numpy(keys.view(np.int64)), device)
         if self.texts is None or pairs.texts is None:
-            return None, None, caption_keys
-        rows, text_of = caption_ids, np.arange(len(caption_ids))
+            return _Texts(None, None, caption_keys, None)
+        rows = np.concatenate([text_ids, first_ids])
+        row_of = np.arange(len(rows))
         if device.type == "cpu":
-            rows, text_of = np.unique(caption_ids, return_inverse=True)
+            rows, row_of = np.unique(rows, return_inverse=True)
         texts = pairs.texts[torch.from_numpy(rows)]
+        text_of, first_of = np.split(row_of, [len(text_ids)])
         if streamed:
             text_of = np.concatenate([text_of, len(texts) + np.arange(len(streamed))])
             texts = torch.cat([texts, self.texts.encode(streamed)])
-        return _sent(texts, device), _sent(torch.from_numpy(text_of), device), caption_keys
+        firsts = None
+        if len(first_of):
+            numbers = torch.from_numpy(pairs.caption_keys[first_ids].view(np.int64))
+            firsts = FirstTexts(_sent(torch.from_numpy(first_of), device), _sent(numbers, device))
+        places = _sent(torch.from_numpy(text_of), device)
+        return _Texts(_sent(texts, device), places, caption_keys, firsts)
+
+    def _text_pairs(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of this process's first and second texts of a step."""
+        count = text_rows(self.config)
+        if not count:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        assert self.pairs.text_pairs is not None, "they are read where the configuration has them"
+        firsts, seconds = self.pairs.text_pairs.drawn(step, count, self.seed)
+        mine = slice_of(self.ranks, count)
+        return firsts[mine], seconds[mine]
 
 
 def _sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -83,12 +83,13 @@ class Journal:
         config = self._feed.config
         self.check()
         captions = gather_rows(batch.captions).cpu().numpy()
+        anchors = gather_rows(batch.anchors).cpu().numpy()
         values: dict[str, float] = {
             "samples_seen": done * config.batch_size,
             "loss": round(self._loss, 5),
         }
         if logit_scale is not None:
-            values["loss_floor"] = round(loss_floor(config.objective, captions), 5)
+            values["loss_floor"] = round(loss_floor(config.objective, captions, anchors), 5)
             values["logit_scale"] = round(logit_scale.exp().item(), 4)
         values["lr"] = learning_rate(done - 1, config)
         values |= self._speed(done)
@@ -97,7 +98,7 @@ class Journal:
         if self._live is not None:
             self._live.show(values)
             if logit_scale is not None:
-                self._warn_if_stuck(done, guess_loss(config.objective, captions))
+                self._warn_if_stuck(done, guess_loss(config.objective, captions, anchors))
 
     def _speed(self, done: int) -> dict[str, float]:
         """Samples per second since the line before, and the share of the device's peak."""

@@ -23,7 +23,7 @@ from gen.device import autocast, describe_device, kernels, pick_precision
 from gen.models.trained import Learner, build_learner
 from gen.randomness import sample_keys
 from gen.runs import Run
-from gen.schema import StreamConfig, TrainingConfig
+from gen.schema import StreamConfig, TextPairsConfig, TrainingConfig
 from gen.training.batches import Feed
 from gen.training.distributed import Ranks
 from gen.training.images import Resident
@@ -100,6 +100,7 @@ def _timed(
             batch_size=batch,
             accumulate=1,
             stream=StreamConfig(),
+            text_pairs=TextPairsConfig(),  # one tower takes as long for a text as for an image
         )
         training = _training(run, config, towers, learner, pairs, ranks)
         try:

@@ -38,6 +38,7 @@ def contrastive_loss(
     *,
     gather: Gather,
     first: int,
+    anchors_b: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """This process's part of the loss over the global batch, in nats.
 
@@ -48,14 +49,19 @@ def contrastive_loss(
     way to have several matches, a target that is uniform over them (SupCon's L_out), has the
     value of plain InfoNCE when equal captions have equal embeddings, as here.
 
+    In a pair of texts, the first text stands where other pairs have their image. Where it is the
+    caption of another pair the two are equal: a match for `multi_positive`, too.
+
     Args:
         kind: which loss.
         images_bE, texts_bE: normalised embeddings; row i of both is one pair.
-        captions_b: int64, equal for equal captions.
+        captions_b: int64, equal for equal captions (of a pair of texts: its second text).
         scale: factor of the cosines (the exponential of the learned logarithm), scalar.
         bias: added to the logits by `sigmoid`; without effect on a softmax.
         gather: gives the rows of all processes; its gradient sums over them.
         first: where this process's rows begin in the global batch.
+        anchors_b: int64, for a pair of texts the number of its first text, else that of the
+            caption; None where there are no pairs of texts.
 
     Raises:
         ValueError: `sigmoid` without a bias.
@@ -69,8 +75,12 @@ def contrastive_loss(
     by_text_bB = scale * texts_bE @ gather(images_bE).T
     if kind is Objective.infonce:
         return (cross_entropy(by_image_bB, own_b) + cross_entropy(by_text_bB, own_b)) / 2
-    matches_bB = captions_b[:, None] == gather(captions_b)[None, :]
-    return (_any_match(by_image_bB, matches_bB) + _any_match(by_text_bB, matches_bB)) / 2
+    anchors_b = captions_b if anchors_b is None else anchors_b
+    captions_B, anchors_B = gather(captions_b), gather(anchors_b)
+    equal_bB = captions_b[:, None] == captions_B
+    of_image_bB = equal_bB | (anchors_b[:, None] == captions_B)
+    of_text_bB = equal_bB | (captions_b[:, None] == anchors_B)
+    return (_any_match(by_image_bB, of_image_bB) + _any_match(by_text_bB, of_text_bB)) / 2
 
 
 def classifier_loss(logits_bC: torch.Tensor, labels_b: torch.Tensor) -> torch.Tensor:
@@ -78,27 +88,28 @@ def classifier_loss(logits_bC: torch.Tensor, labels_b: torch.Tensor) -> torch.Te
     return cross_entropy(logits_bC, labels_b)
 
 
-def loss_floor(kind: Objective, captions: np.ndarray) -> float:
+def loss_floor(kind: Objective, captions: np.ndarray, anchors: np.ndarray | None = None) -> float:
     """Lowest loss that any model can reach on a batch with repeated captions, in nats.
 
     A caption that stands n times in the batch gives n equal logits in a row. A softmax puts at
     best 1/n on the right one: ln n. Of n sigmoids that share one logit, one should be 1 and n - 1
     should be 0: at best all are 1/n, and the row costs -ln(1/n) - (n - 1) ln(1 - 1/n). With
-    several matches nothing is lost.
+    several matches nothing is lost. The first text of a pair of texts has its largest logit with
+    a caption that is equal to it, which counts among the n.
 
     Args:
         kind: which loss.
-        captions: number of each pair's caption in the global batch, shape [B].
+        captions, anchors: as in `contrastive_loss`, of the global batch, shape [B].
     """
-    copies = _copies(captions)
+    of_image, of_text = _matches(captions, anchors)
     if kind is Objective.multi_positive:
         return 0.0
     if kind is Objective.sigmoid:
-        return float(_shared_logit(copies).mean())
-    return float(np.log(copies).mean())
+        return float(_shared_logit(of_image).mean())
+    return float(np.log(of_image * of_text).mean() / 2)
 
 
-def guess_loss(kind: Objective, captions: np.ndarray) -> float:
+def guess_loss(kind: Objective, captions: np.ndarray, anchors: np.ndarray | None = None) -> float:
     """Loss of a model that tells nothing apart (all logits equal), in nats.
 
     For the softmax that is ln B, less ln n with n matches; for the sigmoid, whose best common
@@ -106,11 +117,12 @@ def guess_loss(kind: Objective, captions: np.ndarray) -> float:
 
     Args:
         kind: which loss.
-        captions: number of each pair's caption in the global batch, shape [B].
+        captions, anchors: as in `contrastive_loss`, of the global batch, shape [B].
     """
     batch = len(captions)
     if kind is Objective.multi_positive:
-        return float(math.log(batch) - np.log(_copies(captions)).mean())
+        of_image, of_text = _matches(captions, anchors)
+        return float(math.log(batch) - np.log(of_image * of_text).mean() / 2)
     if kind is Objective.sigmoid:
         return float(_shared_logit(np.array(batch)))
     return math.log(batch)
@@ -147,10 +159,16 @@ def _any_match(logits_bB: torch.Tensor, matches_bB: torch.Tensor) -> torch.Tenso
     return (logits_bB.logsumexp(dim=1) - matching_b).mean()
 
 
-def _copies(captions: np.ndarray) -> np.ndarray:
-    """How often the caption of each pair stands in the batch, shape [B]."""
-    _, inverse, counts = np.unique(captions, return_inverse=True, return_counts=True)
-    return counts[inverse]
+def _matches(captions: np.ndarray, anchors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """How many captions of the batch are each image's (or equal to the first text in its place),
+    and how many images or first texts are each caption's; int64 [B] both."""
+    anchors = captions if anchors is None else anchors
+    values, number = np.unique(np.concatenate([captions, anchors]), return_inverse=True)
+    of_caption, of_anchor = np.split(number, 2)
+    other = of_anchor != of_caption
+    copies = np.bincount(of_caption, minlength=len(values))
+    equal = np.bincount(of_anchor[other], minlength=len(values))
+    return copies[of_caption] + other * copies[of_anchor], (copies + equal)[of_caption]
 
 
 def _shared_logit(copies: np.ndarray) -> np.ndarray:

@@ -6,6 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+SMALL = 4096
+"""samples whose order is made as fast as it is looked up; of more, few orders are kept"""
+
 
 def batch_at(step: int, batch_size: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The batch of `step`: a window on an endless row of shuffled epochs.
@@ -24,10 +27,13 @@ def batch_at(step: int, batch_size: int, samples: int, seed: int) -> tuple[np.nd
     positions = np.empty_like(within)
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        positions[chosen] = _permutation(seed, int(epoch), samples)[within[chosen]]
+        order = _permutation if samples <= SMALL else _kept_permutation
+        positions[chosen] = order(seed, int(epoch), samples)[within[chosen]]
     return epochs, positions
 
 
-@lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(samples)
+
+
+_kept_permutation = lru_cache(maxsize=4)(_permutation)

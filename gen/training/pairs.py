@@ -11,12 +11,14 @@ import torch
 
 from gen.datasets.samples import Dataset
 from gen.machine import available_memory
-from gen.models.rendering import Renderer
+from gen.models.rendering import Renderer, warn_of_cut
 from gen.models.texts import Texts
 from gen.randomness import sample_keys
 from gen.schema import TrainingConfig
 from gen.training.distributed import Ranks
 from gen.training.images import Images, place_images
+from gen.training.schedule import teaches_texts
+from gen.training.text_pairs import TextPairs, read_text_pairs
 from splits.errors import UserError
 from splits.mixture import Mixture
 
@@ -29,13 +31,15 @@ class Pairs:
 
     Attributes:
         images: of every pair.
-        texts: the distinct captions, encoded, [T, ...]; None where the model reads no text.
+        texts: the distinct captions, and the texts of `text_pairs`, encoded, [T, ...]; None where
+            the model reads no text.
         caption_ids: row of `texts` for every pair, int64 of shape [N].
-        caption_keys: 64-bit number of every distinct caption, uint64 of shape [T].
+        caption_keys: 64-bit number of every row of `texts`, uint64 of shape [T].
         keys: 64-bit number of every pair, by which it is augmented, uint64 of shape [N].
         ids: of every pair's sample.
         labels: class ids, int64 of shape [N]; None with a base, which has none.
         pixels: P, height and width of the images.
+        text_pairs: related texts, as rows of `texts`; None where none are trained.
     """
 
     images: Images
@@ -46,6 +50,7 @@ class Pairs:
     ids: pl.Series
     labels: np.ndarray | None
     pixels: int
+    text_pairs: TextPairs | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -66,18 +71,31 @@ def load_pairs(
         mixture: an id that stands several times gives as many pairs.
         texts: encodes the captions; None where the model reads none.
         base: the image–caption dataset that the mixture includes.
-        config: says where the images wait.
+        config: says where the images wait, and which pairs of texts stand beside them.
         ranks: the processes of the run.
 
     Returns:
         The pairs, and where their images wait, for people.
 
     Raises:
-        UserError: the dataset lacks one of the ids, or the images do not fit where they shall be.
+        UserError: the dataset lacks one of the ids, the images do not fit where they shall be, or
+            there are no pairs of texts.
     """
     parts = [(dataset, _rows(dataset, mixture))]
     if base is not None:
         parts.append((base, base.scan().select("caption", *IMAGE_COLUMNS).collect()))
+    captions = np.concatenate([rows["caption"].to_numpy() for _, rows in parts])
+    related: list[str] = []
+    text_pairs = None
+    if isinstance(texts, Renderer) and teaches_texts(config):
+        source = config.text_pairs.source
+        related, text_pairs = read_text_pairs(source, dataset, parts[0][1], texts)
+    # one list: a caption that stands in pairs of texts, too, is drawn once
+    every = np.concatenate([captions, np.array(related, object)])
+    distinct, rows_of = np.unique(every, return_inverse=True)
+    caption_ids, related_ids = np.split(rows_of, [len(captions)])
+    if isinstance(texts, Renderer):
+        _check_renderings(texts, list(distinct))
     images, place = place_images(
         [(source.folder, rows.select(IMAGE_COLUMNS)) for source, rows in parts],
         dataset.pixels,
@@ -86,10 +104,6 @@ def load_pairs(
         config.readers,
         processes=ranks.local_size,
     )
-    captions = np.concatenate([rows["caption"].to_numpy() for _, rows in parts])
-    distinct, caption_ids = np.unique(captions, return_inverse=True)
-    if isinstance(texts, Renderer):
-        _check_renderings(texts, list(distinct))
     ids = pl.concat([rows["id"] for _, rows in parts])
     keys = sample_keys([name for _, rows in parts for name in told_apart(rows["id"])])
     return Pairs(
@@ -101,24 +115,26 @@ def load_pairs(
         ids=ids,
         labels=None if base is not None else parts[0][1]["class_id"].to_numpy(),
         pixels=dataset.pixels,
+        text_pairs=text_pairs and text_pairs.renumbered(related_ids),
     ), place
 
 
-def _check_renderings(renderer: Renderer, captions: list[str]) -> None:
-    """Refuse captions that fill the memory when drawn; tell of characters that are boxes."""
-    needed, available = len(captions) * renderer.pixels**2, available_memory()
+def _check_renderings(renderer: Renderer, texts: list[str]) -> None:
+    """Refuse texts that fill the memory when drawn; tell of those that are cut, and of boxes."""
+    needed, available = len(texts) * renderer.pixels**2, available_memory()
     if needed > available:
         raise UserError(
-            f"{len(captions):,} distinct captions need {needed / 2**30:.1f} GiB of memory when "
+            f"{len(texts):,} distinct texts need {needed / 2**30:.1f} GiB of memory when "
             f"drawn, of which {available / 2**30:.1f} are available",
             expected="room for all of them",
-            fix="a smaller base, smaller images, or a model of kind clip",
+            fix="a smaller base, fewer pairs of texts, smaller images, or a model of kind clip",
         )
-    boxes = renderer.unknown_glyphs(captions)
+    warn_of_cut(renderer, texts, "captions and other texts of training")
+    boxes = renderer.unknown_glyphs(texts)
     if boxes:
         most = ", ".join(f"{name!r} {count} times" for name, count in list(boxes.items())[:5])
         warnings.warn(
-            f"the font lacks characters of captions, drawn as boxes: {most}", stacklevel=3
+            f"the font lacks characters of these texts, drawn as boxes: {most}", stacklevel=3
         )
 
 
@@ -132,7 +148,7 @@ def told_apart(ids: pl.Series) -> list[str]:
 def _rows(dataset: Dataset, mixture: Mixture) -> pl.DataFrame:
     """The mixture's rows of the sample table, its captions as `caption`."""
     columns = {"caption": pl.col(mixture.caption)}
-    table = dataset.samples.select(*IMAGE_COLUMNS, "class_id", **columns)
+    table = dataset.samples.select(*IMAGE_COLUMNS, "domain", "class_name", "class_id", **columns)
     rows = pl.DataFrame({"id": mixture.ids}).join(table, on="id", how="left", maintain_order="left")
     if rows["shard"].null_count():
         missing = rows.filter(pl.col("shard").is_null())["id"]

@@ -12,14 +12,14 @@ from gen.datasets.samples import Dataset
 from gen.device import autocast, describe_device, pick_compile, pick_precision
 from gen.models.trained import Learner, build_learner
 from gen.runs import Run, run_identity
-from gen.schema import Precision
+from gen.schema import Precision, TrainingConfig
 from gen.training.batches import Feed
 from gen.training.distributed import Ranks, wrap
 from gen.training.flops import Utilisation, flops_per_sample, mfu
 from gen.training.optimizer import build_optimizer
 from gen.training.pairs import Pairs, load_pairs
 from gen.training.pointwise import use_matrix_products
-from gen.training.schedule import total_samples
+from gen.training.schedule import text_rows, total_samples
 from gen.training.step import Training
 from gen.training.towers import Towers
 
@@ -73,7 +73,7 @@ def prepare(
         "compiled": f"{'yes' if compiles else 'no'} ({why_compile})",
         "images": place,
         "deterministic": config.deterministic,
-    }
+    } | _told_text_pairs(pairs, config)
 
 
 def compile_towers(learner: Learner, device: torch.device) -> None:
@@ -110,6 +110,15 @@ def training_flops(learner: Learner, pairs: Pairs) -> float | None:
         return flops_per_sample(step, SAMPLES_COUNTED)
     except RuntimeError:  # NotImplementedError is one
         return None
+
+
+def _told_text_pairs(pairs: Pairs, config: TrainingConfig) -> dict[str, str]:
+    """How much of a batch is pairs of texts, and what they are drawn from; nothing without them."""
+    if pairs.text_pairs is None:
+        return {}
+    share = f"{text_rows(config)} of {config.batch_size} pairs of every batch"
+    source = f"{len(pairs.text_pairs):,} first texts ({config.text_pairs.source})"
+    return {"text_pairs": f"{share}, drawn from {source}"}
 
 
 def _utilisation(flops: float | None, device: str, precision: Precision) -> Utilisation:

@@ -1,10 +1,14 @@
-"""How long a run is and how fast it learns at each step. Knows no torch, so that anyone may ask."""
+"""How long a run is, what its batches hold, and how fast it learns at each step.
+
+Knows no torch, so that anyone may ask.
+"""
 
 from __future__ import annotations
 
 import math
 
 from gen.schema import Schedule, TrainingConfig
+from splits.errors import UserError
 
 
 def total_steps(config: TrainingConfig) -> int:
@@ -15,6 +19,34 @@ def total_steps(config: TrainingConfig) -> int:
 def total_samples(config: TrainingConfig) -> int:
     """Samples that a run really sees: whole batches."""
     return total_steps(config) * config.batch_size
+
+
+def teaches_texts(config: TrainingConfig) -> bool:
+    """Whether a part of every batch is pairs of texts."""
+    return bool(config.text_pairs.source and config.text_pairs.share)
+
+
+def text_rows(config: TrainingConfig) -> int:
+    """Pairs of texts in every batch, over all processes."""
+    return round(config.batch_size * config.text_pairs.share) if teaches_texts(config) else 0
+
+
+def check_text_rows(config: TrainingConfig, processes: int = 1) -> None:
+    """Refuse a share of pairs of texts that cannot be shared out.
+
+    Raises:
+        UserError: it rounds to none or to all of a batch, or to what does not fall into parts.
+    """
+    rows, parts = text_rows(config), processes * config.accumulate
+    if teaches_texts(config) and (not 0 < rows < config.batch_size or rows % parts):
+        raise UserError(
+            f"a share of {config.text_pairs.share} of a batch of {config.batch_size} is {rows} "
+            "pairs of texts",
+            expected="at least one, and one pair of image and caption"
+            + f"; a multiple of {parts} ({processes} processes × {config.accumulate} equal parts)"
+            * (parts > 1),
+            where="training.text_pairs.share, training.batch_size",
+        )
 
 
 def checkpoint_interval(config: TrainingConfig) -> int:

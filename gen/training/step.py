@@ -95,15 +95,18 @@ def _loss_of(batch: Batch, config: TrainingConfig, ranks: Ranks) -> Callable[...
     def loss(
         images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
+        firsts = batch.firsts
+        anchors = images if firsts is None else torch.cat([images, texts[firsts.rows]])
         return contrastive_loss(
             config.objective,
-            images,
+            anchors,
             texts[batch.text_of],
             batch.captions,
             scale,
             bias,
             gather=gather_rows,
-            first=ranks.rank * len(images),
+            first=ranks.rank * len(anchors),
+            anchors_b=batch.anchors,
         )
 
     return loss

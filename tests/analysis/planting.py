@@ -12,6 +12,8 @@ import numpy as np
 from omegaconf import OmegaConf
 from planted_circuit_tables import FAMILIES as CIRCUITS
 from planted_circuit_tables import PLANTERS as CIRCUIT_PLANTERS
+from planted_modal_tables import FAMILIES as MODALITIES
+from planted_modal_tables import PLANTERS as MODAL_PLANTERS
 from planted_sharing import FAMILIES, PLANTERS, similarity_of
 from planted_tables import (
     CLASSES,
@@ -49,7 +51,7 @@ EVERYTHING = {
     "probes": True,
     "retrieval": True,
     "pretrained": ("ViT-B-32",),
-    "analyses": ("similarity", *FAMILIES, *CIRCUITS),
+    "analyses": ("similarity", *FAMILIES, *MODALITIES, *CIRCUITS),
 }
 """all that a study may ask for: `write_study(folder, **EVERYTHING)`"""
 MANY_RUNS = {"draws": DRAWS, "seeds": (0, 1, 2, 3)}
@@ -246,7 +248,7 @@ def _write_tables(
     similarity = similarity_of(run, plan, milestones)
     similarity.write_parquet(folder / "analysis" / "similarity.parquet")
     asked = {name for kind in plan.analyses for name in ANALYSES[AnalysisKind(kind)]}
-    planters = PLANTERS | CIRCUIT_PLANTERS
+    planters = PLANTERS | MODAL_PLANTERS | CIRCUIT_PLANTERS
     for name in sorted(asked & set(planters)):
         planters[name](run, plan).write_parquet(folder / "analysis" / f"{name}.parquet")
     if plan.probes:

@@ -33,6 +33,8 @@ WRITTEN = {
     "published": replication.PUBLISHED,
     "published_circuits": replication.PUBLISHED,
     "circuit_sharing": domain_similarity.SIMILARITY,
+    "modality_sharing": domain_similarity.SIMILARITY,
+    "modality_gaps": domain_distances.MAP_DISTANCES,
     "attribution_quality": attribution_quality.ATTRIBUTION_QUALITY,
     "faithfulness": faithfulness.FAITHFULNESS,
     "causes": effects.CAUSES,

@@ -15,6 +15,7 @@ from analysis.sites import (
     levels_of,
     list_sites,
     pool,
+    pooled_site,
     split_heads,
     taps,
     text_sites,
@@ -23,6 +24,7 @@ from gen.config import load_config
 from gen.models.classifier import build_classifier
 from gen.models.clip import build_clip
 from gen.models.clippo import build_clippo
+from gen.models.rendering import Renderer
 from gen.models.vocabulary import Vocabulary, full_vocabulary
 from gen.schema import SiteLevel
 from splits.errors import UserError
@@ -333,3 +335,29 @@ def test_a_tower_whose_stages_cannot_be_read_is_an_error(trunk):
     assert list(image_sites(model(Trunk()))) == ["stage", "embedding"]
     with pytest.raises(UserError, match="the stages of timm's Trunk cannot be read"):
         image_sites(model(trunk))
+
+
+def test_a_map_head_is_read_before_the_projection_and_other_towers_have_none():
+    model = TOWERS["clippo"][0]().eval()
+    site, images = pooled_site(model), torch.randn(2, 3, 64, 64)
+    found = passed(model, [site], images)["pooled"]
+    with torch.inference_mode():
+        assert torch.equal(model.visual.head(found), model.encode_image(images))
+    sites = list_sites(model, SiteLevel.residual)
+    assert site.depth == sites[-1].depth
+    for name in ("vit", "resnet", "timm-vit", "timm-resnet"):
+        assert pooled_site(TOWERS[name][0]()) is None
+
+
+@pytest.mark.parametrize("level", ["head", "neuron"])
+def test_a_clippo_shows_its_nodes_for_drawn_sentences_as_for_images(level):
+    model = TOWERS["clippo"][0]().eval()
+    sites = list_sites(model, SiteLevel[level])
+    texts = Renderer(64, "unifont").encode(["a zebra", "a fox"])
+    shown = passed(
+        model, sites, (texts.float() / 255 - 0.5).div(0.5)[:, None].expand(-1, 3, -1, -1)
+    )
+    spoken = passed(model, sites, texts, "encode_text")
+    assert list(spoken) == [f"block{n}.{level}s" for n in range(1, 5)]
+    for name, activations in spoken.items():
+        assert torch.allclose(activations, shown[name], atol=1e-5)

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from workplace import ONE_THREAD, Workplace
 
+from gen.config import CONFIGS
 from gen.sweep.attempts import Outcome, read_attempts
 from gen.training.metrics_log import read_metrics
 
@@ -153,6 +154,28 @@ def test_a_clippo_goes_the_whole_way(workplace: Workplace) -> None:
     assert (folder / "DONE").is_file()
     losses = [row["loss"] for row in read_metrics(folder)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_a_clippo_learns_pairs_of_texts_and_says_which_texts_it_cuts(workplace: Workplace) -> None:
+    (workplace.folder / "data").unlink()
+    workplace.clipgen("dataset", "build", "icons-debug", "pixels=64", "train=4", "--workers", "1")
+    model = CONFIGS / "models" / "clippo-tiny.yaml"
+    cutting = workplace.folder / "cutting.yaml"
+    cutting.write_text(model.read_text() + "cut_texts: true\n")
+    command = (
+        *("run", "debug", "settings=[natural_only]", f"model={cutting}", "name=other"),
+        *("training.samples_seen=640", "training.text_pairs.source=captions"),
+    )
+    with pytest.warns(UserWarning, match="do not fit on a canvas of 64 × 64 pixels") as caught:
+        workplace.clipgen(*command)
+    told = [str(warning.message) for warning in caught]
+    for what in ("captions and other texts of training", "prompts and captions"):
+        assert sum(what in line for line in told) == 1
+    folder = run_folder(workplace)
+    assert (folder / "DONE").is_file()
+    record = json.loads((folder / "run.json").read_text())
+    assert record["text_pairs"].startswith("16 of 64 pairs of every batch, drawn from ")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from gen.runs import (
     read_record,
     run_identity,
     run_name,
+    sha256_of,
     timed_stage,
     update_record,
     void_results,
@@ -29,6 +30,7 @@ from gen.schema import (
     EvaluationConfig,
     PretrainedConfig,
     PromptSet,
+    TextPairsConfig,
     TrainingConfig,
 )
 from splits.files import write_text
@@ -77,6 +79,33 @@ def test_a_trained_run_keeps_its_name_from_version_to_version():
     assert run_identity(run()) == found
 
 
+def identity_of(*overrides, **training):
+    model = load_config("models", "clippo-tiny", overrides)
+    return identity(model, TrainingConfig(100, **training), 3, 64, MIXTURE)
+
+
+def test_pairs_of_texts_and_cut_texts_are_part_of_a_run_where_there_are_any():
+    plain = identity_of()
+    assert identity_of(text_pairs=TextPairsConfig("captions", 0.0)) == plain
+    assert identity_of(text_pairs=TextPairsConfig("", 0.5)) == plain
+    others = [
+        identity_of("cut_texts=true"),
+        identity_of(text_pairs=TextPairsConfig("captions", 0.25)),
+        identity_of(text_pairs=TextPairsConfig("captions", 0.5)),
+        identity_of(text_pairs=TextPairsConfig("super_categories", 0.5)),
+    ]
+    assert len({sha256_of(one) for one in (plain, *others)}) == 5
+
+
+def test_what_stands_in_a_file_of_pairs_is_part_of_a_run_and_not_where_it_lies(tmp_path):
+    found = []
+    for name, text in (("a", "cat\tchat\n"), ("b", "cat\tchat\n"), ("c", "cat\tmiaou\n")):
+        path = tmp_path / f"{name}.tsv"
+        path.write_text(text)
+        found.append(identity_of(text_pairs=TextPairsConfig(str(path), 0.5)))
+    assert found[0] == found[1] != found[2]
+
+
 def test_the_label_of_an_arm_stands_in_the_name_of_its_runs():
     found = run_identity(run())
     names = [run_name("natural_only", list(HELD_OUT), 3, found, arm=arm) for arm in ("", "vit")]
@@ -107,13 +136,25 @@ def test_what_nobody_asked_for_changes_no_results():
     assert run(shots=[1, 2], probe_seeds=9).results_key == run().results_key
 
 
+def test_results_that_are_older_than_tests_of_texts_go_on_counting():
+    assert run().evaluation_key.startswith("b3774aba8b2a")
+    assert run().analyses_key.startswith("0f3ca27705f4")
+
+
+def test_only_what_is_asked_of_texts_is_made_anew():
+    misspelt, probed = run(text_robustness=True), run(text_probes=True)
+    assert misspelt.evaluation_key != run().evaluation_key == probed.evaluation_key
+    assert probed.analyses_key != run().analyses_key == misspelt.analyses_key
+    assert run_identity(misspelt) == run_identity(probed) == run_identity(run())
+
+
 def test_what_is_looked_at_first_is_no_part_of_the_analyses():
     assert run(analysis={"primary_site": "layer2"}).results_key == run().results_key
 
 
 def test_every_family_of_analyses_has_a_table():
     tables = run(analysis={"kinds": list(AnalysisKind)}, probes=True).analyses
-    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 7
+    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 8
 
 
 def test_analyses_stay_where_only_the_prompts_change():
@@ -174,6 +215,17 @@ def test_a_pretrained_model_is_its_source_wherever_that_lies():
             ["predictions", "evaluation", "cells", *ANALYSES, "analysis/probes"],
         ),
         ({"model": "classifier-rn-tiny"}, ["predictions", "evaluation", "cells", *ANALYSES]),
+        (
+            {"text_robustness": True, "text_probes": True},
+            [
+                *("predictions", "evaluation", "cells", "retrieval", "text_robustness"),
+                *(*ANALYSES, "analysis/text_probes"),
+            ],
+        ),
+        (
+            {"model": "classifier-rn-tiny", "text_robustness": True, "text_probes": True},
+            ["predictions", "evaluation", "cells", *ANALYSES],
+        ),
     ],
 )
 def test_a_run_is_done_with_every_table_that_was_asked_for(values, tables, tmp_path):

@@ -172,6 +172,16 @@ def test_retrieval_stands_beside_the_zero_shot_scores(tables):
     assert tables["retrieval"].filter(direction="image_to_text").height == 36
 
 
+def test_disturbed_prompts_are_those_of_the_headline_and_of_final_weights(run, tables, dataset):
+    asked = EvaluationConfig(retrieval=False, text_robustness=True)
+    found = evaluation_tables(replace(run, evaluation=asked), dataset, CPU)
+    assert set(found) == {"predictions", "evaluation", "cells", "text_robustness"}
+    keys = ["split", "domain", "draw", "classes", "value", "lo", "hi", "n", "n_classes", "chance"]
+    clean = found["text_robustness"].filter(disturbance="none").select(keys)
+    headline = tables["evaluation"].filter("final", prompts="domain_free", metric="balanced_top1")
+    assert clean.sort(keys).equals(headline.select(keys).sort(keys))
+
+
 def test_the_first_prompt_set_is_that_of_milestones_and_cells(run, dataset):
     asked = [PromptSet.single, PromptSet.domain_free]
     other = replace(run, evaluation=EvaluationConfig(prompts=asked, retrieval=False))
@@ -224,6 +234,12 @@ def test_a_classifier_answers_by_its_head(dataset, tmp_path):
     assert (found["predictions"]["scores"].list.first() <= 0).all()
     confidence = found["predictions"]["scores"].list.first().exp()
     assert np.allclose(confidence, found["predictions"]["confidence"], atol=1e-6)
+
+
+def test_a_classifier_has_no_prompts_to_disturb(dataset, tmp_path):
+    one = plan(tmp_path, "classifier-rn-tiny", text_robustness=True)
+    found = evaluation_tables(with_weights(one, dataset), dataset, CPU)
+    assert set(found) == {"predictions", "evaluation", "cells"}
 
 
 def test_milestones_come_in_their_order_and_the_final_weights_last(run):

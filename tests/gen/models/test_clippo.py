@@ -9,9 +9,10 @@ import torch
 
 from gen.config import load_config
 from gen.models.checks import check_model
-from gen.models.clip import normalise
+from gen.models.clip import build_clip, normalise
 from gen.models.clippo import build_clippo
 from gen.models.rendering import Renderer
+from gen.models.vocabulary import build_vocabulary
 from splits.errors import UserError
 
 PIXELS = 64
@@ -51,6 +52,34 @@ def test_the_published_model_has_its_93_million_parameters():
 
 def test_the_tiny_model_has_about_a_million_parameters():
     assert parameters("clippo-tiny", PIXELS) == pytest.approx(1.1e6, rel=0.02)
+
+
+def test_smaller_patches_are_more_tokens_of_the_same_transformer():
+    shapes = {}
+    for name, patches in (("clippo-tiny", 16), ("clippo-tiny-8", 64)):
+        model = build_clippo(load_config("models", name), PIXELS, 0, bias=False).eval()
+        with torch.inference_mode():
+            images, texts = model.encode_pairs(some_images(), TEXTS)
+            assert model.visual.forward_features(some_images()).shape == (2, patches, 128)
+        assert (images.shape, texts.shape) == ((2, 128), (3, 128))
+        shapes[name] = {key: value.shape for key, value in model.state_dict().items()}
+    differing = {key for key, shape in shapes["clippo-tiny"].items() if shape != shapes[name][key]}
+    assert differing == {"visual.pos_embed", "visual.patch_embed.proj.weight"}
+
+
+def test_the_clip_to_compare_with_has_blocks_of_the_same_shape():
+    clip = load_config("models", "vit-tiny-16")
+    assert clip.vision == load_config("models", "clippo-tiny").vision
+    assert clip.text == load_config("models", "vit-tiny").text
+    vocabulary = build_vocabulary(["a cat"])
+    with torch.device("meta"):
+        blocks = build_clip(clip, vocabulary, PIXELS, 0, bias=False).visual
+        ours = build_clippo(load_config("models", "clippo-tiny"), PIXELS, 0, bias=False).visual
+    sizes = [
+        sum(parameter.numel() for parameter in part.parameters())
+        for part in (blocks.transformer, ours.blocks)
+    ]
+    assert sizes[0] == sizes[1] == 4 * (12 * 128**2 + 13 * 128)
 
 
 def test_images_and_texts_get_embeddings_of_one_space():

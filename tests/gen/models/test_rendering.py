@@ -1,4 +1,4 @@
-"""Text is drawn as CLIPPO draws it: cut to its ink, row by row, and never cut off."""
+"""Text is drawn as CLIPPO draws it: cut to its ink, row by row; cut off only where one asks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen.models.rendering import GROUND, INK, Renderer, smallest_canvas
+from gen.config import load_config
+from gen.models.rendering import (
+    GROUND,
+    INK,
+    Renderer,
+    renderer_of,
+    smallest_canvas,
+    warn_of_cut,
+)
 from splits.errors import UserError
 
 # columns of ink (of 8 or 16), the same in all rows but the first and the last
@@ -101,6 +109,99 @@ def test_letters_stand_side_by_side_in_the_row_of_their_end(text, pixels, tmp_pa
         expected[row] += INK_OF.get(name, "....")
     lines = picture(Renderer(pixels, str(path)).encode([text])[0])
     assert lines == [line.rstrip(".") for line in expected]
+
+
+# Hand-made glyphs of 16 rows, no two rows alike in all of them, so that nothing may be mirrored,
+# shifted or turned unseen; what is drawn of them, and the box, are written out once more below.
+HAND_MADE = {
+    "l": ["........"] + [".#......"] * 13 + ["........", "#......."],
+    "7": ["..####.."] + [".....#.."] * 14 + ["....#..."],
+    "-": ["........"] * 8 + ["..#####."] + ["........"] * 7,
+    " ": ["........"] * 16,
+}
+CUT_TO_INK = {
+    "l": ["...."] + [".#.."] * 13 + ["....", "#..."],  # its ink begins in column 0: nothing left
+    "7": [".####"] + ["....#"] * 14 + ["...#."],
+    "-": ["......"] * 8 + [".#####"] + ["......"] * 7,
+    " ": ["...."] * 16,
+    "?": [".......", ".......", ".######"] + [".#....#"] * 9 + [".######"] + ["......."] * 3,
+}
+
+
+def by_the_rule(text, pixels):
+    """The canvas, row ⌊w / (S − m)⌋ for every letter, letter by letter and pixel by pixel."""
+    letters = [CUT_TO_INK.get(name, CUT_TO_INK["?"]) for name in text]
+    widest, done, used = max(len(letter[0]) for letter in letters), 0, {}
+    canvas = [[GROUND] * pixels for _ in range(pixels)]
+    for letter in letters:
+        done += len(letter[0])
+        row = done // (pixels - widest)
+        if row < pixels // 16:
+            left = used.get(row, 0)
+            for y, line in enumerate(letter):
+                for x, mark in enumerate(line):
+                    canvas[16 * row + y][left + x] = INK if mark == "#" else GROUND
+            used[row] = left + len(letter[0])
+    return torch.tensor(canvas, dtype=torch.uint8)
+
+
+@pytest.fixture
+def hand_made(tmp_path):
+    path = tmp_path / "hand.hex"
+    lines = []
+    for name, rows in HAND_MADE.items():
+        code = "".join(f"{int(row.replace('.', '0').replace('#', '1'), 2):02X}" for row in rows)
+        lines.append(f"{ord(name):04X}:{code}\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+@pytest.mark.parametrize("pixels", [64, 72, 96])
+@pytest.mark.parametrize("text", ["l7-", "7 l?-", "l" * 30, "7-" * 12, "-?7l " * 5, "?" * 20])
+def test_every_pixel_is_where_the_rule_has_it(hand_made, text, pixels):
+    assert torch.equal(Renderer(pixels, hand_made).encode([text])[0], by_the_rule(text, pixels))
+
+
+@pytest.mark.parametrize("text", ["-?7l " * 20, "l" * 61, "7" * 1000, "l" * 768 + "-"])
+def test_where_texts_are_cut_the_rows_that_there_is_no_room_for_are_left_off(hand_made, text):
+    with pytest.raises(UserError, match=r"(?s)does not fit.*cut_texts"):
+        Renderer(64, hand_made).encode([text])
+    drawn = Renderer(64, hand_made, cut=True).encode([text])[0]
+    assert torch.equal(drawn, by_the_rule(text[:768], 64))
+
+
+def test_a_letter_after_the_768th_is_not_looked_at(hand_made):
+    # a wide last letter would shorten all rows
+    renderer = Renderer(64, hand_made, cut=True)
+    texts = ["l" * 768, "l" * 768 + "?", "l" * 767 + "?"]
+    same, beyond, within = renderer.encode(texts)
+    assert torch.equal(same, beyond)
+    assert not torch.equal(same, within)
+    assert [Renderer(640, hand_made, cut=True).fits(text) for text in texts] == [True, False, True]
+
+
+def test_texts_that_fit_are_drawn_alike_whether_others_are_cut_or_not():
+    texts = ["a cat, image", "", "painting of an adhesive bandage"]
+    plain, cutting = (Renderer(64, "unifont", cut=cut) for cut in (False, True))
+    assert torch.equal(plain.encode(texts), cutting.encode(texts))
+    assert all(renderer.fits(text) for renderer in (plain, cutting) for text in texts)
+
+
+def test_texts_that_are_cut_are_told_once_with_their_number_and_the_longest():
+    texts = ["a cat", PANGRAM[:80], PANGRAM]
+    config = load_config("models", "clippo-tiny", ["cut_texts=true"])
+    with pytest.warns(UserWarning, match="do not fit on a canvas") as caught:
+        warn_of_cut(renderer_of(config, 64), texts, "captions")
+    (warning,) = caught
+    told = str(warning.message)
+    assert told.startswith("2 of 3 captions do not fit on a canvas of 64 × 64 pixels")
+    assert f"the longest has {len(PANGRAM)} characters: '{PANGRAM[:80]}…'" in told
+
+
+def test_nothing_is_told_where_nothing_is_cut(recwarn):
+    warn_of_cut(Renderer(64, "unifont", cut=True), ["a cat"], "captions")
+    warn_of_cut(Renderer(64, "unifont"), [PANGRAM], "captions")  # an error elsewhere
+    assert not recwarn.list
 
 
 def test_a_text_that_does_not_fit_names_the_smallest_canvas_that_it_fits_on(font):

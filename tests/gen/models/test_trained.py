@@ -22,6 +22,7 @@ from gen.schema import (
     ModelKind,
     Objective,
     StreamConfig,
+    TextPairsConfig,
     TrainingConfig,
 )
 from gen.training.checkpoint import save_weights
@@ -147,6 +148,42 @@ def test_a_classifier_takes_labels_and_nothing_else(values, base, found):
     check_learner(classifier, training(), False, 32)
     with pytest.raises(UserError, match=found):
         check_learner(classifier, training(**values), base, 32)
+
+
+CAPTIONS = TextPairsConfig("captions")
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "found"),
+    [
+        ("rn-tiny", {"text_pairs": CAPTIONS}, r"is captions, and the model is a clip(?s:.*)clippo"),
+        ("classifier-rn-tiny", {"text_pairs": CAPTIONS}, "and the model is a classifier"),
+        ("clippo-tiny", {"text_pairs": TextPairsConfig("caption")}, "did you mean `captions`"),
+        ("clippo-tiny", {"text_pairs": TextPairsConfig("no.tsv")}, r"there is no file no\.tsv"),
+        (
+            "clippo-tiny",
+            {"text_pairs": CAPTIONS, "stream": StreamConfig(shards=["a.tar"])},
+            r"`training\.stream\.shards` is given",
+        ),
+        ("clippo-tiny", {"text_pairs": CAPTIONS, "batch_size": 2}, "is 0 pairs of texts"),
+    ],
+)
+def test_pairs_of_texts_are_for_a_clippo_without_a_stream(model, values, found):
+    check_learner(load_config("models", "clippo-tiny"), training(text_pairs=CAPTIONS), True, 64)
+    off = TextPairsConfig("captions", 0.0)
+    check_learner(load_config("models", "rn-tiny"), training(text_pairs=off), False, 32)
+    with pytest.raises(UserError, match=found):
+        check_learner(load_config("models", model), training(**values), False, 64)
+
+
+def test_texts_are_cut_for_a_clippo_only():
+    config = load_config("models", "clippo-tiny", ["cut_texts=true"])
+    check_learner(config, training(), False, 64)
+    drawn = run("clippo-tiny")
+    drawn.model = config
+    assert build_learner(drawn, dataset(64)).texts.cut
+    with pytest.raises(UserError, match="key `cut_texts` is true"):
+        check_learner(load_config("models", "rn-tiny", ["cut_texts=true"]), training(), False, 32)
 
 
 def test_a_model_of_our_own_towers_is_checked_without_torch():

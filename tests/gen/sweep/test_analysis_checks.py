@@ -55,6 +55,11 @@ def test_what_does_not_belong_together_is_an_error(values, message):
             {"kinds": [AnalysisKind.similarity, AnalysisKind.lens]},
             "a classifier has none",
         ),
+        (
+            "classifier-rn-tiny",
+            {"kinds": [AnalysisKind.similarity, AnalysisKind.modalities]},
+            "`modalities` holds images.*a classifier has none",
+        ),
         ("classifier-rn-tiny", {"kinds": PUBLISHED}, "a classifier has no texts.*kind clip"),
         ("vit-tiny", {"kinds": PUBLISHED}, "tower of kind vit has other sites.*resnet.*circuits"),
         ("resnet18-timm", {"kinds": PUBLISHED}, "a tower of kind timm has other sites"),

@@ -175,6 +175,7 @@ def test_two_entries_may_speak_of_one_arm():
         ("include=[{training.images: disk}]", r"`training\.images` decides no weights"),
         ("grid={training.stream.share: [0.1, 0.2]}", "no arms apart where nothing is streamed"),
         ("include=[{training.stream.buffer: 5}]", "no arms apart where nothing is streamed"),
+        ("grid={training.text_pairs.share: [0, 0.5]}", "no arms apart where there are no pairs"),
     ],
 )
 def test_what_means_nothing_is_refused(override, message):
@@ -191,6 +192,14 @@ def test_an_include_for_arms_that_are_all_excluded_says_so():
 def test_streams_tell_arms_apart_where_there_are_shards():
     shards, grid = "training.stream.shards=[a.tar]", "grid={training.stream.share: [0.1, 0.2]}"
     assert labels(shards, grid) == ["share0.1", "share0.2"]
+
+
+def test_pairs_of_texts_tell_arms_apart_where_they_have_a_source():
+    source, grid = (
+        "training.text_pairs.source=captions",
+        "grid={training.text_pairs.share: [0, 0.5]}",
+    )
+    assert labels(source, grid) == ["share0.0", "share0.5"]
 
 
 def test_an_error_says_which_entry_is_wrong():

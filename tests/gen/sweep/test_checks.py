@@ -74,6 +74,13 @@ def test_an_evaluation_that_asks_for_nothing_sensible_is_refused(override, found
         check_study(load_config("studies", "debug", [f"evaluation.{override}"]))
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_of_pairs_of_texts_that_is_no_share_is_refused(share):
+    check_study(load_config("studies", "debug", ["training.text_pairs.share=0"]))
+    with pytest.raises(UserError, match=rf"`training\.text_pairs\.share` is {share}"):
+        check_study(load_config("studies", "debug", [f"training.text_pairs.share={share}"]))
+
+
 @pytest.mark.parametrize(
     "override",
     [

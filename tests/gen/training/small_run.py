@@ -22,12 +22,24 @@ from gen.training.distributed import Ranks, wrap
 from gen.training.images import Resident
 from gen.training.optimizer import build_optimizer
 from gen.training.pairs import Pairs
+from gen.training.schedule import teaches_texts
 from gen.training.step import Training
+from gen.training.text_pairs import TextPairs
 from gen.training.towers import Towers
 
 SAMPLES, PIXELS = 40, 32
 CPU = torch.device("cpu")
 CAPTIONS = ["a cat, image", "a dog, image", "picture of a cat", "picture of a bird"]
+RELATED = ["image of a cat", "image of a dog", "a bird, picture"]
+"""that stand in pairs of texts only"""
+TEXT_PAIRS = TextPairs(
+    firsts=np.array([0, 2, 1, 3, 0]),  # rows of CAPTIONS, and then of RELATED
+    groups=np.array([0, 1, 2, 3, 0]),
+    members=np.array([2, 4, 0, 4, 5, 6]),
+    starts=np.array([0, 2, 4, 5]),
+    sizes=np.array([2, 2, 1, 1]),
+)
+"""cats' captions with each other and with an image of a cat, a dog's and a bird's with one text"""
 CONFIG = TrainingConfig(
     samples_seen=96, batch_size=8, crop_area=0.5, log_every=2, checkpoint_every=32
 )
@@ -39,8 +51,9 @@ SMALL = {
 }
 
 
-def small_pairs(texts, pixels=PIXELS, device=CPU) -> Pairs:
-    """Random images under four captions."""
+def small_pairs(texts, pixels=PIXELS, device=CPU, *, related=False) -> Pairs:
+    """Random images under four captions; with `related` also pairs of texts."""
+    listed = CAPTIONS + RELATED * related
     generator = torch.Generator().manual_seed(0)
     shape = (SAMPLES, pixels, pixels, 3)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
@@ -48,13 +61,14 @@ def small_pairs(texts, pixels=PIXELS, device=CPU) -> Pairs:
     captions = np.random.default_rng(0).integers(len(CAPTIONS), size=SAMPLES)
     return Pairs(
         images=Resident(images.to(device), device),
-        texts=None if texts is None else texts.encode(CAPTIONS),
+        texts=None if texts is None else texts.encode(listed),
         caption_ids=captions,
-        caption_keys=sample_keys(CAPTIONS),
+        caption_keys=sample_keys(listed),
         keys=sample_keys(ids),
         ids=pl.Series(ids),
         labels=captions,
         pixels=pixels,
+        text_pairs=TEXT_PAIRS if related else None,
     )
 
 
@@ -85,10 +99,11 @@ def small_training(
         config.sharding,
     )
     folder.mkdir(exist_ok=True)
+    pairs = small_pairs(texts, pixels, ranks.device, related=teaches_texts(config))
     return Training(
         towers=towers,
         optimizer=build_optimizer(towers, config),
-        feed=Feed(small_pairs(texts, pixels, ranks.device), texts, config, seed, ranks, folder),
+        feed=Feed(pairs, texts, config, seed, ranks, folder),
         folder=folder,
         identity={"training": {"learning_rate": config.learning_rate}, "seed": seed},
         arithmetic=lambda: autocast(precision, ranks.device),

@@ -10,19 +10,31 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from small_run import CAPTIONS, CONFIG, CPU, PIXELS, SAMPLES, small_pairs
+from small_run import (
+    CAPTIONS,
+    CONFIG,
+    CPU,
+    PIXELS,
+    RELATED,
+    SAMPLES,
+    TEXT_PAIRS,
+    small_pairs,
+)
 
+from gen.models.rendering import Renderer
 from gen.models.vocabulary import build_vocabulary, full_vocabulary
-from gen.schema import StreamConfig
+from gen.schema import StreamConfig, TextPairsConfig
 from gen.training.batches import Feed
 from gen.training.distributed import Ranks
+from gen.training.schedule import teaches_texts
 from splits.errors import UserError
 
 
 def feed(tmp_path, *, rank=0, size=1, texts=None, **changes):
     texts = texts or build_vocabulary(CAPTIONS)
-    ranks = Ranks(rank, size, rank, CPU, size)
-    return Feed(small_pairs(texts), texts, replace(CONFIG, **changes), 0, ranks, tmp_path)
+    ranks, config = Ranks(rank, size, rank, CPU, size), replace(CONFIG, **changes)
+    pairs = small_pairs(texts, related=teaches_texts(config))
+    return Feed(pairs, texts, config, 0, ranks, tmp_path)
 
 
 def batches(feed, first=0):
@@ -131,3 +143,92 @@ def test_a_streamed_caption_that_cannot_be_encoded_is_left_out_and_counted(tmp_p
     batches(feed(tmp_path, texts=known, stream=stream, samples_seen=64))
     listed = json.loads((tmp_path / "rejected.json").read_text())
     assert list(listed) == ["caption 'stream 7'"]
+
+
+QUARTER = TextPairsConfig("captions", 0.25)
+HALF = TextPairsConfig("captions", 0.5)
+EVERY_TEXT = [*CAPTIONS, *RELATED]
+
+
+def texts_of(batch, source):
+    """The texts of a batch's captions and second texts, and of its first texts."""
+    known = {
+        tuple(row.flatten().tolist()): text
+        for row, text in zip(source.pairs.texts, EVERY_TEXT, strict=True)
+    }
+    told = [known[tuple(row.flatten().tolist())] for row in batch.texts]
+    return [told[row] for row in batch.text_of], [told[row] for row in batch.firsts.rows]
+
+
+def test_pairs_of_texts_have_their_share_of_every_batch_behind_the_images(tmp_path):
+    source = feed(tmp_path, text_pairs=QUARTER)
+    for step, batch in enumerate(batches(source)):
+        seconds, firsts = texts_of(batch, source)
+        assert len(batch.images) == len(batch.labels) == len(source.ids(step)) == 6
+        assert (len(seconds), len(batch.captions)) == (8, 8)
+        assert set(seconds[:6]) <= set(CAPTIONS)
+        drawn = TEXT_PAIRS.drawn(step, 2, seed=0)
+        assert [firsts, seconds[6:]] == [[EVERY_TEXT[row] for row in side] for side in drawn]
+
+
+def test_equal_texts_of_a_batch_have_equal_numbers_wherever_they_stand(tmp_path):
+    source = feed(tmp_path, text_pairs=HALF)
+    for batch in batches(source):
+        seconds, firsts = texts_of(batch, source)
+        told = [*seconds, *seconds[:4], *firsts]
+        numbers = [*batch.captions.tolist(), *batch.anchors.tolist()]
+        assert len(set(zip(told, numbers, strict=True))) == len(set(told)) == len(set(numbers))
+
+
+def test_a_share_of_none_is_a_training_without_pairs_of_texts(tmp_path):
+    plain = batches(feed(tmp_path))
+    for changes in (TextPairsConfig("captions", 0.0), TextPairsConfig("", 0.25)):
+        for one, other in zip(plain, batches(feed(tmp_path, text_pairs=changes)), strict=True):
+            assert other.firsts is None
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.anchors, other.captions)
+
+
+def test_pairs_of_texts_do_not_depend_on_where_a_training_starts(tmp_path):
+    source = feed(tmp_path, text_pairs=QUARTER)
+    for one, other in zip(batches(source)[7:], batches(source, first=7), strict=True):
+        assert torch.equal(one.images, other.images)
+        assert texts_of(one, source) == texts_of(other, source)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_share_out_images_and_pairs_of_texts(tmp_path, size):
+    changes = {"text_pairs": HALF}
+    sources = [feed(tmp_path, rank=rank, size=size, **changes) for rank in range(size)]
+    whole_source = feed(tmp_path, **changes)
+    parts = [batches(source) for source in sources]
+    for whole, *own in zip(batches(whole_source), *parts, strict=True):
+        assert torch.equal(torch.cat([part.images for part in own]), whole.images)
+        told = [texts_of(part, source) for part, source in zip(own, sources, strict=True)]
+        seconds, firsts = texts_of(whole, whole_source)
+        images = 4 // size
+        assert [text for some, _ in told for text in some[:images]] == seconds[:4]
+        assert [text for some, _ in told for text in some[images:]] == seconds[4:]
+        assert [text for _, some in told for text in some] == firsts
+
+
+def test_what_is_done_to_images_is_not_done_to_texts(tmp_path):
+    renderer = Renderer(64, "unifont")
+    drawn = renderer.encode(EVERY_TEXT)
+    for batch in batches(feed(tmp_path, texts=renderer, text_pairs=HALF, crop_area=0.1)):
+        assert batch.texts.dtype == torch.uint8
+        assert all(any(torch.equal(text, one) for one in drawn) for text in batch.texts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "found"),
+    [
+        ({"text_pairs": TextPairsConfig("captions", 0.05)}, 1, "is 0 pairs of texts"),
+        ({"text_pairs": TextPairsConfig("captions", 0.95)}, 1, "is 8 pairs of texts"),
+        ({"text_pairs": QUARTER}, 4, r"is 2 pairs of texts(?s:.*)4 processes × 1 equal parts"),
+        ({"text_pairs": QUARTER, "accumulate": 4}, 1, r"1 processes × 4 equal parts"),
+    ],
+)
+def test_a_share_that_cannot_be_shared_out_is_refused(tmp_path, changes, size, found):
+    with pytest.raises(UserError, match=found):
+        feed(tmp_path, size=size, **changes)

@@ -12,7 +12,7 @@ import torch
 from small_run import CAPTIONS, CONFIG, SAMPLES, STEPS, small_model, small_training
 
 from gen.models.classifier import Classifier
-from gen.schema import Objective, Precision, Schedule
+from gen.schema import Objective, Precision, Schedule, TextPairsConfig
 from gen.training import loop, step
 from gen.training.checkpoint import milestones
 from gen.training.loop import train
@@ -110,6 +110,18 @@ def test_the_same_holds_for_other_ways_to_train(tmp_path, monkeypatch, whole, ch
     train(small_training(tmp_path / "parts", **changes))
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     assert weights(tmp_path / "whole") != weights(whole)
+
+
+def test_pairs_of_texts_come_again_as_they_would_have_come(tmp_path, monkeypatch):
+    changes = {"text_pairs": TextPairsConfig("captions", 0.25), "accumulate": 2}
+    folders = [tmp_path / name for name in ("whole", "parts", "plain")]
+    train(small_training(folders[0], model=small_model("clippo-tiny"), **changes))
+    interrupted(folders[1], monkeypatch, 7, model=small_model("clippo-tiny"), **changes)
+    train(small_training(folders[1], model=small_model("clippo-tiny"), **changes))
+    train(small_training(folders[2], model=small_model("clippo-tiny"), accumulate=2))
+    assert weights(folders[1]) == weights(folders[0])
+    assert lines(folders[1]) == lines(folders[0])
+    assert weights(folders[2]) != weights(folders[0])
 
 
 def test_what_was_done_before_the_interruption_is_not_done_again(tmp_path, monkeypatch):

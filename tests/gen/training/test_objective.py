@@ -29,13 +29,13 @@ def features(seed, batch=24, units=16):
     return normalize(torch.randn(batch, units, generator=generator).double(), dim=-1)
 
 
-def loss_of(kind, images, texts, captions, scale, bias=None):
+def loss_of(kind, images, texts, captions, scale, bias=None, anchors=None):
+    anchors = None if anchors is None else torch.as_tensor(anchors)
     captions = torch.as_tensor(captions)
     scale = torch.as_tensor(scale, dtype=images.dtype)
     bias = None if bias is None else torch.as_tensor(bias, dtype=images.dtype)
-    return contrastive_loss(
-        kind, images, texts, captions, scale, bias, gather=lambda rows: rows, first=0
-    )
+    settings = {"gather": lambda rows: rows, "first": 0, "anchors_b": anchors}
+    return contrastive_loss(kind, images, texts, captions, scale, bias, **settings)
 
 
 def value_of(*arguments):
@@ -152,6 +152,62 @@ def test_a_guess_is_the_best_that_equal_features_can_do(kind, captions):
         value_of(kind, equal, equal, captions, 1.0, bias) for bias in torch.linspace(-4, -1, 150)
     ]
     assert guess_loss(kind, np.array(captions)) == pytest.approx(min(losses), abs=1e-4)
+
+
+# Rows 4 and 5 are pairs of texts: the first text of row 4 is the caption of rows 0 and 2, and that
+# of row 5 stands nowhere else; their second texts are the caption of row 1 and a new one.
+CAPTIONS = [7, 3, 7, 9, 3, 8]
+ANCHORS = [7, 3, 7, 9, 7, 5]
+
+
+def test_a_first_text_matches_the_captions_that_are_equal_to_it():
+    images, texts = features(0, 6), features(1, 6)
+    odds = torch.exp(5 * images @ texts.T).numpy()
+    matches = np.eye(6, dtype=bool)
+    for row, column in [(0, 2), (2, 0), (1, 4), (4, 1), (4, 0), (4, 2)]:
+        matches[row, column] = True
+    by_image = -np.log((odds * matches).sum(axis=1) / odds.sum(axis=1)).mean()
+    by_text = -np.log((odds * matches).sum(axis=0) / odds.sum(axis=0)).mean()
+    found = value_of(Objective.multi_positive, images, texts, CAPTIONS, 5.0, None, ANCHORS)
+    assert found == pytest.approx((by_image + by_text) / 2)
+
+
+@pytest.mark.parametrize("kind", list(Objective))
+def test_with_pairs_of_texts_a_guess_is_the_best_that_equal_features_can_do(kind):
+    equal = features(0, 1).expand(6, -1)
+    losses = [
+        value_of(kind, equal, equal, CAPTIONS, 1.0, bias, ANCHORS)
+        for bias in torch.linspace(-4, -1, 150)
+    ]
+    guess = guess_loss(kind, np.array(CAPTIONS), np.array(ANCHORS))
+    assert guess == pytest.approx(min(losses), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", list(Objective))
+def test_no_features_get_below_the_floor_of_a_batch_with_pairs_of_texts(kind):
+    floor = loss_floor(kind, np.array(CAPTIONS), np.array(ANCHORS))
+    names = {caption: row for row, caption in enumerate([7, 3, 9, 8, 5])}
+    rows, firsts = [names[name] for name in CAPTIONS], [names[name] for name in ANCHORS[4:]]
+    images, texts = features(3, 4).requires_grad_(), features(2, 5).requires_grad_()
+    bias = torch.tensor(-10.0).double().requires_grad_()
+    optimizer = torch.optim.Adam([images, texts, bias], lr=0.1)
+    for _ in range(200):
+        sides = torch.cat([images, texts[firsts]]), texts[rows]
+        pairs = (normalize(side, dim=-1) for side in sides)
+        loss = loss_of(kind, *pairs, CAPTIONS, 100.0, bias, ANCHORS)
+        assert loss.item() > floor - 1e-9
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert floor > loss_floor(kind, np.array(CAPTIONS)) or kind is Objective.multi_positive
+
+
+def test_a_first_text_counts_where_it_is_equal_to_a_caption_that_is_not_its_own():
+    # how many captions an image's or first text is equal to, and the other way round
+    by_row, by_text = [2, 2, 2, 1, 4, 1], [3, 2, 3, 1, 2, 1]
+    expected = (np.log(by_row).mean() + np.log(by_text).mean()) / 2
+    found = loss_floor(Objective.infonce, np.array(CAPTIONS), np.array(ANCHORS))
+    assert found == pytest.approx(expected)
 
 
 def test_a_guess_of_plain_infonce_costs_the_logarithm_of_the_batch():

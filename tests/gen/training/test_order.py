@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen.training.order import _permutation, batch_at
+from gen.training.order import SMALL, _kept_permutation, batch_at
 
 
 @settings(deadline=None)
@@ -35,9 +35,10 @@ def test_a_batch_may_hold_the_end_of_one_epoch_and_the_start_of_the_next():
 
 
 def test_a_step_may_be_asked_for_first_last_and_again():
-    forward = [batch_at(step, 7, 10, 0)[1].tolist() for step in range(20)]
-    _permutation.cache_clear()
-    backward = [batch_at(step, 7, 10, 0)[1].tolist() for step in reversed(range(20))]
+    samples = SMALL + 1
+    forward = [batch_at(step, 700, samples, 0)[1].tolist() for step in range(20)]
+    _kept_permutation.cache_clear()
+    backward = [batch_at(step, 700, samples, 0)[1].tolist() for step in reversed(range(20))]
     assert forward == backward[::-1]
 
 
@@ -50,3 +51,11 @@ def test_every_place_of_an_epoch_is_equally_likely():
     first = [batch_at(step, 5, 5, 0)[1][0] for step in range(2000)]
     shares = np.bincount(first, minlength=5) / len(first)
     assert np.abs(shares - 0.2).max() < 0.04
+
+
+def test_the_order_of_many_samples_is_looked_up_and_that_of_few_made_anew():
+    _kept_permutation.cache_clear()
+    for step in range(3):
+        batch_at(step, 8, SMALL + 1, 0)
+        batch_at(step, 8, SMALL, 0)
+    assert (_kept_permutation.cache_info().misses, _kept_permutation.cache_info().hits) == (1, 2)

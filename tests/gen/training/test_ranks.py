@@ -8,7 +8,7 @@ import torch
 from processes import in_processes
 from small_run import CPU, small_model, small_training
 
-from gen.schema import Sharding
+from gen.schema import Sharding, TextPairsConfig
 from gen.training import loop
 from gen.training.distributed import Ranks
 from gen.training.loop import train
@@ -57,9 +57,10 @@ def assert_same(curve, other):
         ("rn-tiny", {}),
         ("vit-tiny", {"accumulate": 2}),
         ("clippo-tiny", {}),
+        ("clippo-tiny", {"text_pairs": TextPairsConfig("captions", 0.5), "accumulate": 2}),
         ("vit-tiny", {"sharding": Sharding.fsdp}),
     ],
-    ids=["resnet", "vit in two parts", "clippo", "vit in shares"],
+    ids=["resnet", "vit in two parts", "clippo", "pairs of texts in two parts", "vit in shares"],
 )
 def test_two_processes_have_the_losses_of_one(tmp_path, name, changes):
     one, two = tmp_path / "one", tmp_path / "two"
