@@ -119,7 +119,7 @@ def svg_text(figure: Figure, name: str) -> str:
     text = re.sub(r'<g id="[^"]+"', "<g", buffer.getvalue())  # nothing refers to groups
     text = _numbered(text, name)
     text = re.sub(r' (?:d|x|y)="[^"]+"', lambda found: _shorter(found[0]), text)
-    text = re.sub(r"font-family: [^;]+; ", "", text)  # said once for all texts, not in each
+    text = re.sub(r'font-family: [^;"]+(?:; )?', "", text)  # said once for all texts, not in each
     text = text.replace("<svg ", f'<svg font-family="{", ".join(FONTS)}" ', 1)
     text = re.sub(r' transform="rotate\(-0 [^"]+"', "", text)
     text = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _styled_once, text)

@@ -86,7 +86,8 @@ def load_state(
     """Put the newest good state into model and optimizer, to the last bit; the samples it has seen.
 
     Every process calls this, and all take the state that the first one finds good. A damaged state
-    is named in a warning, and the one before is taken.
+    is named in a warning, and the one before is taken. Files of states, milestones or weights that
+    a killed process had half written are removed.
 
     Returns:
         Samples seen; 0 where there is no good state, and then nothing is changed.
@@ -98,6 +99,8 @@ def load_state(
     samples_seen = REFUSED
     try:
         if first:
+            for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink()
             samples_seen = _newest_good(folder, identity)
     finally:  # the others wait for an answer, whatever it is
         samples_seen = _from_first(samples_seen, towers)
@@ -341,8 +344,6 @@ def _drop_old(folder: Path, newest: int) -> None:
     """Keep the last states up to `newest`; later ones were damaged and passed over."""
     good = [path for path in states(folder) if path <= state_path(folder, newest)]
     for path in set(states(folder)).difference(good[-KEPT:]):
-        path.unlink()
-    for path in folder.glob(".state-*.tmp"):  # of a process that was killed while it wrote
         path.unlink()
 
 

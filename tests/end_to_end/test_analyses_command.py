@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -64,6 +65,8 @@ def test_families_that_are_asked_for_later_are_added_without_training(
     ):
         assert title in page
     assert "sae-images-sketch.svg" in page
+    for figure in (trained.study / "report" / "figures").iterdir():
+        ElementTree.parse(figure)  # programs that read XML take it
 
 
 @pytest.mark.slow
