@@ -67,19 +67,17 @@ def test_smaller_patches_are_more_tokens_of_the_same_transformer():
     assert differing == {"visual.pos_embed", "visual.patch_embed.proj.weight"}
 
 
-def test_the_clip_to_compare_with_has_blocks_of_the_same_shape():
+def test_the_clip_to_compare_with_has_two_towers_of_the_same_shape():
     clip = load_config("models", "vit-tiny-16")
     assert clip.vision == load_config("models", "clippo-tiny").vision
-    assert clip.text == load_config("models", "vit-tiny").text
-    vocabulary = build_vocabulary(["a cat"])
     with torch.device("meta"):
-        blocks = build_clip(clip, vocabulary, PIXELS, 0, bias=False).visual
-        ours = build_clippo(load_config("models", "clippo-tiny"), PIXELS, 0, bias=False).visual
+        two = build_clip(clip, build_vocabulary(["a cat"]), PIXELS, 0, bias=False)
+        one = build_clippo(load_config("models", "clippo-tiny"), PIXELS, 0, bias=False)
     sizes = [
         sum(parameter.numel() for parameter in part.parameters())
-        for part in (blocks.transformer, ours.blocks)
+        for part in (two.visual.transformer, two.transformer, one.visual.blocks)
     ]
-    assert sizes[0] == sizes[1] == 4 * (12 * 128**2 + 13 * 128)
+    assert sizes == [4 * (12 * 128**2 + 13 * 128)] * 3
 
 
 def test_images_and_texts_get_embeddings_of_one_space():
