@@ -71,7 +71,7 @@ def test_the_clip_to_compare_with_has_two_towers_of_the_same_shape():
     clip = load_config("models", "vit-tiny-16")
     assert clip.vision == load_config("models", "clippo-tiny").vision
     two = build_clip(clip, build_vocabulary(["a cat"]), PIXELS, 0, bias=False)
-    one = build()
+    one = build(overrides=())
     sizes = [
         sum(parameter.numel() for parameter in part.parameters())
         for part in (two.visual.transformer, two.transformer, one.visual.blocks)
