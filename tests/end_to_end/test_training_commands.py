@@ -164,7 +164,7 @@ def test_a_clippo_learns_pairs_of_texts_and_says_which_texts_it_cuts(workplace: 
     cutting = workplace.folder / "cutting.yaml"
     cutting.write_text(model.read_text() + "cut_texts: true\n")
     command = (
-        *("run", "debug", "settings=[natural_only]", f"model={cutting}", "name=other"),
+        *("run", "debug", "settings=[leave_out_domain]", f"model={cutting}", "name=other"),
         *("training.samples_seen=640", "training.text_pairs.source=captions"),
     )
     with pytest.warns(UserWarning, match="do not fit on a canvas of 64 × 64 pixels") as caught:
