@@ -118,7 +118,7 @@ def svg_text(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", metadata=nothing)
     text = re.sub(r'<g id="[^"]+"', "<g", buffer.getvalue())  # nothing refers to groups
     text = _numbered(text, name)
-    text = re.sub(r' (?:d|x|y)="[^"]+"', lambda found: _shorter(found[0]), text)
+    text = re.sub(r'(?s)<defs>.*?</defs>| (?:d|x|y)="[^"]+"', _shorter, text)
     text = re.sub(r'font-family: [^;"]+(?:; )?', "", text)  # said once for all texts, not in each
     text = text.replace("<svg ", f'<svg font-family="{", ".join(FONTS)}" ', 1)
     text = re.sub(r' transform="rotate\(-0 [^"]+"', "", text)
@@ -133,9 +133,13 @@ def _numbered(text: str, name: str) -> str:
     return re.sub(refers, lambda found: f"{found[1]}{name}-{numbers[found[2]]}", text)
 
 
-def _shorter(places: str) -> str:
-    """Coordinates to 1/100 of a point, finer than any screen: a third of the bytes less."""
-    return re.sub(r"(\.\d\d)\d+", r"\1", places)
+def _shorter(found: re.Match[str]) -> str:
+    """Coordinates to 1/10 of a point, finer than most screens; those of markers to 1/100."""
+    part = found[0]
+    digits = 2 if part.startswith("<defs>") else 1
+    part = re.sub(rf"(\.\d{{{digits}}})\d+", r"\1", part)
+    part = re.sub(r'(?<=\d)\.0+(?=[ \n"])', "", part)
+    return re.sub(r'd="[^"CQ]+"', lambda path: re.sub(r"\s*\nL ", " ", path[0]), part)
 
 
 def _styled_once(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""The debug study done once, by the command that a user types."""
+"""The debug study done once, by the command that a user types; and its dataset alone."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workpl
             ready.touch()
     shutil.copytree(made, mine, dirs_exist_ok=True)
     return Workplace(mine)
+
+
+@pytest.fixture(scope="session")
+def dataset_only(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The debug study's dataset, and no run; to be read only."""
+    workplace = Workplace(tmp_path_factory.mktemp("dataset"))
+    workplace.clipgen("dataset", "build", "icons-debug")
+    return workplace

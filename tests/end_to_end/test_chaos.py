@@ -122,15 +122,15 @@ class Chaos:
 
 
 @pytest.fixture
-def undisturbed(finished: Workplace, tmp_path: Path) -> Workplace:
+def undisturbed(dataset_only: Workplace, tmp_path: Path) -> Workplace:
     """The study, swept once in one slot."""
-    return swept_in(finished, tmp_path / "undisturbed")
+    return swept_in(dataset_only, tmp_path / "undisturbed")
 
 
-def swept_in(finished: Workplace, folder: Path, *, sweep: bool = True) -> Workplace:
+def swept_in(dataset_only: Workplace, folder: Path, *, sweep: bool = True) -> Workplace:
     """A folder with the study and its dataset."""
     folder.mkdir()
-    (folder / "data").symlink_to(finished.folder / "data")
+    (folder / "data").symlink_to(dataset_only.folder / "data")
     (folder / "chaos.yaml").write_text(STUDY, encoding="utf-8")
     workplace = Workplace(folder)
     if sweep:
@@ -140,12 +140,12 @@ def swept_in(finished: Workplace, folder: Path, *, sweep: bool = True) -> Workpl
 
 @pytest.mark.slow
 def test_two_sweeps_in_every_kind_of_trouble_do_every_run_once(
-    finished: Workplace, undisturbed: Workplace, tmp_path: Path
+    dataset_only: Workplace, undisturbed: Workplace, tmp_path: Path
 ) -> None:
     expected = weights(undisturbed)
     assert len(expected) == 12
     unlucky = next(name for name in sorted(expected) if "-s1-" in name)
-    workplace = swept_in(finished, tmp_path / "chaos", sweep=False)
+    workplace = swept_in(dataset_only, tmp_path / "chaos", sweep=False)
     (workplace.folder / "troubles").mkdir()
     (workplace.folder / "troubles" / "unlucky").write_text(unlucky)
     with Chaos(workplace) as chaos:

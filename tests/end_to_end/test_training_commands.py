@@ -26,9 +26,9 @@ TORCHRUN = [
 
 
 @pytest.fixture
-def workplace(finished: Workplace, tmp_path: Path) -> Workplace:
+def workplace(dataset_only: Workplace, tmp_path: Path) -> Workplace:
     """A folder with the dataset and no runs."""
-    (tmp_path / "data").symlink_to(finished.folder / "data")
+    (tmp_path / "data").symlink_to(dataset_only.folder / "data")
     return Workplace(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_a_clippo_learns_pairs_of_texts_and_says_which_texts_it_cuts(workplace: 
     told = [str(warning.message) for warning in caught]
     for what in ("captions and other texts of training", "prompts and captions"):
         assert sum(what in line for line in told) == 1
-    folder = run_folder(workplace)
+    folder = run_folder(workplace, "leave_out_domain")
     assert (folder / "DONE").is_file()
     record = json.loads((folder / "run.json").read_text())
     assert record["text_pairs"].startswith("16 of 64 pairs of every batch, drawn from ")
