@@ -13,6 +13,7 @@ from analysis.subject import Subject
 from analysis.text_features import sentence_activations
 from analysis.text_probes import sentence_bank, text_probes
 from gen.datasets.samples import Dataset
+from gen.device import full_precision
 from gen.evaluation.prompts import can_read, wording_of
 from gen.models.trained import load_trained
 from gen.progress import progress
@@ -26,7 +27,7 @@ OF_HEADS = {AnalysisKind.circuits, AnalysisKind.causes}
 
 def analyze_run(run: Run, dataset: Dataset) -> None:
     """Write the tables of every family of analyses that the study asks for, and of no other."""
-    with timed_stage(run.folder, "analyze"):
+    with timed_stage(run.folder, "analyze"), full_precision():
         learner = load_trained(run, dataset)
         if SiteLevel.head in run.analysis.levels or set(run.analysis.kinds) & OF_HEADS:
             split_heads(learner.model)

@@ -101,6 +101,22 @@ def kernels(deterministic: bool) -> Iterator[None]:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """While active, CUDA devices compute float32 in all its bits: no TF32, in convolutions neither.
+
+    Differences of scores that analyses look for are smaller than what TF32 rounds off.
+    """
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@contextmanager
 def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     """Context in which the towers run forward."""
     if precision is not Precision.bf16:

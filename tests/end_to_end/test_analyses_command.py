@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+import torch
 from workplace import Workplace
 
 from analysis import circuit_families
@@ -79,6 +80,7 @@ def test_an_analysis_that_was_stopped_goes_on_from_its_pieces(
     (run,) = study.runs
 
     def stopped(*_args: object, **_options: object) -> None:
+        assert not torch.backends.cudnn.allow_tf32
         raise RuntimeError("stopped")
 
     monkeypatch.setattr(circuit_families, "faithfulness", stopped)
