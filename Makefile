@@ -34,7 +34,7 @@ test: $(READY) ## the default tests: no network, minutes
 
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take longer
-	$(BIN)/python -m pytest -m slow --numprocesses $(WORKERS) --maxschedchunk 1 --durations 20 $(ARGS)
+	$(BIN)/python -m pytest -m slow --numprocesses $(WORKERS) --maxschedchunk 1 --durations 20
 
 .PHONY: test-dist
 test-dist: $(READY) ## the tests in several processes that train one model
