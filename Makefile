@@ -102,6 +102,10 @@ sharing: $(READY) ## what domains share, layer by layer: the trained runs' analy
 .PHONY: circuits
 circuits: sharing ## which parts carry classes, and what changing them does: the same analyses and report
 
+.PHONY: clippo
+clippo: $(READY) ## one tower or two: a CLIPPO and a CLIP on the same mixtures, from dataset to report
+	$(BIN)/clipgen sweep clippo $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, some GB of disk)
 	$(BIN)/python benchmarks/splits.py $(ARGS)

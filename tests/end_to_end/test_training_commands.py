@@ -15,7 +15,6 @@ import polars as pl
 import pytest
 from workplace import ONE_THREAD, Workplace
 
-from gen.config import CONFIGS
 from gen.sweep.attempts import Outcome, read_attempts
 from gen.training.metrics_log import read_metrics
 
@@ -160,11 +159,8 @@ def test_a_clippo_goes_the_whole_way(workplace: Workplace) -> None:
 def test_a_clippo_learns_pairs_of_texts_and_says_which_texts_it_cuts(workplace: Workplace) -> None:
     (workplace.folder / "data").unlink()
     workplace.clipgen("dataset", "build", "icons-debug", "pixels=64", "train=4", "--workers", "1")
-    model = CONFIGS / "models" / "clippo-tiny.yaml"
-    cutting = workplace.folder / "cutting.yaml"
-    cutting.write_text(model.read_text() + "cut_texts: true\n")
     command = (
-        *("run", "debug", "settings=[leave_out_domain]", f"model={cutting}", "name=other"),
+        *("run", "debug", "settings=[leave_out_domain]", "model=clippo-tiny", "name=other"),
         *("training.samples_seen=640", "training.text_pairs.source=captions"),
     )
     with pytest.warns(UserWarning, match="do not fit on a canvas of 64 × 64 pixels") as caught:
