@@ -29,12 +29,14 @@ from analysis.report.study_comparison import ComparedStudy, compare_scores
 ONE, TWO = "clippo", "clip"
 """kinds of models: one tower for pixels and words, and two"""
 SPLIT = "test"
-ACCURACY, GAP, DOMAINS, WORDS, APART = (
-    *("accuracy_held_out", "generalization_gap", "domain_sharing"),
+ACCURACY, SEEN, GAP, DOMAINS, WORDS, APART = (
+    *("accuracy_held_out", "accuracy_seen", "generalization_gap", "domain_sharing"),
     *("word_sharing", "modality_gap"),
 )
-QUANTITIES = (ACCURACY, GAP, DOMAINS, WORDS, APART)
+QUANTITIES = (ACCURACY, SEEN, GAP, DOMAINS, WORDS, APART)
 """in the order in which one reads"""
+OF_CLASSES = {ACCURACY: "held_out", SEEN: "seen"}
+"""sets of classes on which accuracy is compared"""
 PLACE = ["test_domain", "setting", "draw", "seed"]
 SITE = "compared"
 """stands for the sites that are compared, where towers have other names for theirs"""
@@ -68,6 +70,7 @@ def tower_differences(two: ComparedStudy, one: ComparedStudy) -> pl.DataFrame:
 
     - accuracy_held_out: zero-shot accuracy on the held-out classes of the test domain, paired by
       test sample, a sample counting with the share of seeds that got it right; `seed` is null.
+    - accuracy_seen: the same on the other classes there: what was learned of what was shown.
     - generalization_gap: accuracy on seen less that on held-out classes there.
     - domain_sharing: the study's primary measure of the pairs with the test domain, seen classes,
       at the primary site or the site of equal relative depth; jackknife of the difference.
@@ -75,12 +78,12 @@ def tower_differences(two: ComparedStudy, one: ComparedStudy) -> pl.DataFrame:
       seen classes; jackknife of the difference.
     - modality_gap: ‖mean of images − mean of texts‖ of normalised embeddings, test domain.
 
-    The intervals of the second and the last are put together from those of each model as if they
-    were independent (`apart`).
+    The intervals of the two gaps are put together from those of each model as if they were
+    independent (`apart`).
     """
     settings = settings_of([two, one])
     parts = [
-        _accuracies(two.results, one.results),
+        *(_accuracies(quantity, two.results, one.results) for quantity in OF_CLASSES),
         _independent(GAP, generalization_gaps(two.results), generalization_gaps(one.results)),
         _jackknifed(DOMAINS, *(_at_primary(arm.results, [two, one]) for arm in (two, one))),
         _jackknifed(WORDS, *(_with_words(arm.results) for arm in (two, one))),
@@ -95,11 +98,11 @@ def tower_differences(two: ComparedStudy, one: ComparedStudy) -> pl.DataFrame:
 # ---------------------------------------------------------------------------- accuracy
 
 
-def _accuracies(two: StudyResults, one: StudyResults) -> pl.DataFrame:
+def _accuracies(quantity: str, two: StudyResults, one: StudyResults) -> pl.DataFrame:
     """Paired by test sample; `note` says why where they are not."""
-    rows = compare_scores(two, one, ("held_out",)).filter(split=SPLIT)
+    rows = compare_scores(two, one, (OF_CLASSES[quantity],)).filter(split=SPLIT)
     return rows.select(
-        pl.lit(ACCURACY).alias("quantity"),
+        pl.lit(quantity).alias("quantity"),
         *("test_domain", "setting", "draw"),
         pl.lit(None, dtype=pl.Int64).alias("seed"),
         value_baseline="value_a",
@@ -113,13 +116,18 @@ def _accuracies(two: StudyResults, one: StudyResults) -> pl.DataFrame:
 
 
 def accuracies_by_seed(two: ComparedStudy, one: ComparedStudy) -> pl.DataFrame:
-    """PLACE and `value`, what one tower has more on held-out classes with the same seed."""
+    """`quantity`, PLACE and `value`, what one tower has more with the same seed."""
     both = [
-        tables.headline(arm.results).filter(split=SPLIT, classes="held_out").drop_nulls("value")
-        for arm in (two, one)
+        tables.headline(arm.results).filter(split=SPLIT).drop_nulls("value") for arm in (two, one)
     ]
-    joined = both[1].join(both[0], on=PLACE, suffix="_two", maintain_order="left")
-    return joined.select(*PLACE, value=pl.col("value") - pl.col("value_two"))
+    keys = [*PLACE, "classes"]
+    joined = both[1].join(both[0], on=keys, suffix="_two", maintain_order="left")
+    names = {classes: quantity for quantity, classes in OF_CLASSES.items()}
+    return joined.filter(pl.col("classes").is_in(list(names))).select(
+        pl.col("classes").replace_strict(names, return_dtype=pl.String).alias("quantity"),
+        *PLACE,
+        value=pl.col("value") - pl.col("value_two"),
+    )
 
 
 def generalization_gaps(results: StudyResults) -> pl.DataFrame:
@@ -263,11 +271,13 @@ def tower_spread(differences: pl.DataFrame, by_seed: pl.DataFrame) -> pl.DataFra
     if differences.is_empty():
         return pl.DataFrame(schema=SPREAD)
     names = {key: pl.lit(differences[key][0]) for key in ("arm", "baseline")}
-    accuracy = by_seed.with_columns(quantity=pl.lit(ACCURACY), **names)
-    others = differences.filter(pl.col("quantity") != ACCURACY).select(accuracy.columns)
+    accuracy = by_seed.with_columns(**names)
+    others = differences.filter(~pl.col("quantity").is_in(list(OF_CLASSES)))
     keys = ["quantity", "arm", "baseline", "test_domain", "setting"]
     rows: list[dict[str, Any]] = []
-    for key, group in pl.concat([accuracy, others]).group_by(keys, maintain_order=True):
+    for key, group in pl.concat([accuracy, others.select(accuracy.columns)]).group_by(
+        keys, maintain_order=True
+    ):
         known = group.drop_nulls("value")
         by_draw = known.group_by("draw", maintain_order=True).agg(pl.mean("value"), seeds=pl.len())
         lo, hi = t_interval(by_draw["value"].to_list())

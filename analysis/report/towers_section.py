@@ -8,12 +8,14 @@ from analysis.report.arms import Arms, label_of
 from analysis.report.circuit_text import PER_CENT
 from analysis.report.section import Part, Section, Table, Text
 from analysis.report.sharing_text import NO_NUMBER, measure_label, signed
+from analysis.report.study_comparison import ComparedStudy
 from analysis.report.summary import MINUS, percent, points, setting_label
 from analysis.report.towers import (
     ACCURACY,
     APART,
     DOMAINS,
     GAP,
+    SEEN,
     WORDS,
     accuracies_by_seed,
     compared_arms,
@@ -30,16 +32,19 @@ MEANING = (
     "of their own for words: the same settings, mixtures, seeds and test samples. Differences are "
     "one tower minus two. They hold for these two architectures with all that differs between "
     "them (how texts enter, where tokens are pooled, the number of weights), not for the number of "
-    "towers alone."
+    "towers alone. Accuracy on seen classes of the test domain says how much each has learned of "
+    "what both were shown: where one has learned less, that it is behind on held-out classes, too, "
+    "says nothing of generalization."
 )
 NAMES = {
     ACCURACY: "Accuracy on held-out classes",
+    SEEN: "Accuracy on seen classes of the test domain",
     GAP: "Generalization gap (seen minus held-out classes)",
     DOMAINS: "Sharing of domains at the primary site",
     WORDS: "Sharing of images with words in the embedding",
     APART: "Modality gap in the embedding",
 }
-PERCENT = (ACCURACY, GAP)
+PERCENT = (ACCURACY, SEEN, GAP)
 """quantities in percentage points"""
 NOTE = (
     "Intervals of 95 %: of accuracy over test samples, of all seeds of a draw; of sharing the "
@@ -67,7 +72,7 @@ def towers_sections(arms: Arms) -> list[Section]:
     spread = in_reading_order(pl.concat(spreads))
     parts: list[Part] = [Text(MEANING)]
     for (two, one), rows in zip(found, every, strict=True):
-        parts.append(Text(_paragraph(label_of(one), label_of(two), rows)))
+        parts.append(Text(_paragraph(label_of(one), label_of(two), rows) + taught_texts(one)))
     measure = measure_label(arms[0].results.plan.primary[1])
     parts.append(Text(f"{NOTE} Sharing of domains: {measure}, seen classes.", soft=True))
     parts.append(Table("tower_differences", differences, differences_view(differences)))
@@ -92,6 +97,18 @@ def _paragraph(one: str, two: str, rows: pl.DataFrame) -> str:
         names = "; ".join(NAMES[name].lower() for name in missing)
         told.append(f"Without a number in any comparison: {names}.")
     return f"{one} (one tower) against {two} (two towers). {' '.join(told)}"
+
+
+def taught_texts(arm: ComparedStudy) -> str:
+    """What a tower learns beside images with captions, and that it costs images; or nothing."""
+    pairs = arm.config["study"].get("training", {}).get("text_pairs", {})
+    share = pairs.get("share", 0) if pairs.get("source") else 0
+    if not share:
+        return ""
+    return (
+        f" {percent(share)} of every batch of {label_of(arm)} are pairs of texts "
+        f"({pairs['source']}), so that it sees as many pairs, but fewer images."
+    )
 
 
 def quantity_sentence(quantity: str, rows: pl.DataFrame) -> str:

@@ -20,6 +20,7 @@ from analysis.report.towers import (
     DOMAINS,
     GAP,
     QUANTITIES,
+    SEEN,
     TOWERS,
     WORDS,
     accuracies_by_seed,
@@ -29,7 +30,12 @@ from analysis.report.towers import (
     tower_differences,
     tower_spread,
 )
-from analysis.report.towers_section import TITLE, quantity_sentence, towers_sections
+from analysis.report.towers_section import (
+    TITLE,
+    quantity_sentence,
+    taught_texts,
+    towers_sections,
+)
 
 ASKED = {
     "settings": ("natural_only", "cg_high_diversity"),
@@ -88,6 +94,24 @@ def test_accuracies_are_paired_by_test_sample(arms, table):
     gained = dict(both.filter(test_domain="quickdraw").select("setting", "value").rows())
     assert gained["cg_high_diversity"] == pytest.approx(0.2)
     assert gained["natural_only"] == 0
+
+
+def test_seen_classes_are_compared_beside_held_out_ones(table):
+    rows = table.filter(quantity=SEEN, test_domain="quickdraw", setting="cg_high_diversity")
+    assert rows["value"].to_list() == [0]  # only held-out classes were planted to gain
+    held_out = table.filter(quantity=ACCURACY, test_domain="quickdraw", setting="cg_high_diversity")
+    assert rows["n"][0] != held_out["n"][0]
+
+
+def test_pairs_of_texts_are_said_to_cost_images(arms):
+    one = arms[1]
+    assert taught_texts(one) == ""
+    pairs = {"text_pairs": {"source": "captions", "share": 0.25}}
+    config = one.config | {"study": {"training": pairs}}
+    told = taught_texts(ComparedStudy(one.results, config))
+    assert told.startswith(" 25.0\N{NO-BREAK SPACE}% of every batch of sigmoid are pairs of texts")
+    pairs["text_pairs"]["share"] = 0
+    assert taught_texts(ComparedStudy(one.results, config)) == ""
 
 
 def test_the_gap_falls_by_what_held_out_classes_gain(arms, table):
