@@ -253,7 +253,7 @@ def training_figure(metrics: pl.DataFrame, served: pl.DataFrame) -> Figure:
         axes.set_xlabel("samples seen")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: thousands(x)))
-        axes.set_ylim(bottom=0)
+    grid[0].set_ylim(bottom=0)  # of all panels, so not before the last one is drawn
     for axes in grid[len(test_domains) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:

@@ -53,10 +53,10 @@ def robustness_figure(
         _panel(axes, part, ways, colours)
         axes.set_xticks(range(len(ways)), [way_label(*way) for way in ways])
         axes.tick_params(axis="x", rotation=45, labelbottom=True)
-        axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         if not part["value"].count():
             axes.text(0.5, 0.5, "missing", transform=axes.transAxes, color=GREY, ha="center")
+    grid[0, 0].set_ylim(bottom=0)  # of all panels, so not before the last one is drawn
     for axes in grid.ravel()[len(shown) :]:
         axes.set_visible(False)
     handles = [

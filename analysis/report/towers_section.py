@@ -159,7 +159,8 @@ def _difference(quantity: str, value: float) -> str:
 def _level(quantity: str, value: float | None) -> str:
     if value is None:
         return NO_NUMBER
-    return percent(value) if quantity in PERCENT else f"{value:.2f}".replace("-", MINUS)
+    told = percent(value) if quantity in PERCENT else f"{value:.2f}"
+    return told.replace("-", MINUS)
 
 
 # ---------------------------------------------------------------------------- tables

@@ -10,7 +10,7 @@ from planting import load, write_study
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
 from analysis.report.contrasts import CONTRASTS, contrasts
-from analysis.report.figures import svg_text
+from analysis.report.figures import svg_text, training_figure
 from analysis.report.page import named_charts, named_tables, write_report
 from analysis.report.rendering import script_hash
 from analysis.report.section import Chart, Section, Table
@@ -285,3 +285,18 @@ def test_a_figure_keeps_its_text_and_prefixes_its_ids(planted_study):
     svg = svg_text(headline_figure(tables.headline(load(planted_study))), "headline")
     assert "test domain quickdraw" in svg
     assert all(found.startswith("headline-") for found in re.findall(r'\bid="([^"]+)"', svg))
+
+
+def test_losses_of_all_test_domains_lie_within_their_panels():
+    lines = {"samples_seen": [64, 128], "loss_floor": [0.0, 0.0]}
+    metrics = pl.concat(
+        pl.DataFrame({"run": run, "loss": [loss, loss / 2]} | lines)
+        for run, loss in (("low", 1.0), ("high", 4.0))
+    )
+    served = pl.DataFrame(
+        {"test_domain": ["sketch", "real"], "setting": "natural_only", "run": ["low", "high"]}
+    )
+    figure = training_figure(metrics, served)
+    bottom, top = figure.axes[1].get_ylim()
+    assert bottom == 0
+    assert top > 4

@@ -208,6 +208,24 @@ def test_a_line_of_the_figure_has_a_point_for_every_way_and_chance_is_dotted(res
     assert [line.get_ydata()[0] for line in dotted] == pytest.approx([1 / 12])
 
 
+def test_all_panels_of_the_figure_show_all_of_their_lines(results):
+    low, high = (
+        text_scores(results)
+        .filter(classes="held_out")
+        .with_columns(
+            pl.lit(name).alias("place"),
+            pl.lit("one").alias("series"),
+            *(pl.col(key) * factor for key in ("value", "lo", "hi")),
+        )
+        for name, factor in (("low", 0.2), ("high", 1.0))
+    )
+    titles = {"low": "low", "high": "high"}
+    figure = robustness_figure(pl.concat([low, high]), "place", titles, {"one": "one"})
+    bottom, top = figure.axes[1].get_ylim()
+    assert bottom == 0
+    assert top > high["hi"].max() > 3 * low["hi"].max()
+
+
 def test_arms_stand_side_by_side(tmp_path):
     asked = {"settings": SETTINGS, "draws": DRAWS[:2]}
     studies = [
