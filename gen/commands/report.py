@@ -122,11 +122,16 @@ def _plans(study: Study) -> dict[str, StudyPlan]:
 
 
 def _read_arms(study: Study, *, every_class: bool) -> Arms:
-    """The results of every arm, with its configuration."""
+    """The results of every arm, with its configuration.
+
+    Arms with one tower and with two are compared on all classes, whatever else is asked for.
+    """
     from analysis.report.study import load_results
     from analysis.report.study_comparison import ComparedStudy
     from gen.config import resolved
+    from gen.schema import ModelKind
 
+    every_class |= {ModelKind.clip, ModelKind.clippo} <= {arm.model.kind for arm in study.arms}
     configs = {
         arm.label: {"study": resolved(arm.config), "model": resolved(arm.model)}
         for arm in study.arms
