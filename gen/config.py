@@ -20,12 +20,14 @@ from omegaconf.errors import (
 )
 
 from gen.schema import (
+    CoverageConfig,
     DatasetKind,
     HeldOutList,
     IconsConfig,
     ImportConfig,
     ModelConfig,
     ResourcesConfig,
+    ScenesConfig,
     StudyConfig,
 )
 from splits.errors import UserError, unknown
@@ -33,13 +35,20 @@ from splits.errors import UserError, unknown
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 SCHEMAS: dict[str, type] = {
+    "coverage": CoverageConfig,
     "datasets": ImportConfig,
     "held_out": HeldOutList,
     "models": ModelConfig,
     "profiles": ResourcesConfig,
     "studies": StudyConfig,
 }
+RENDERED: dict[str, type] = {
+    DatasetKind.icons.name: IconsConfig,
+    DatasetKind.scenes.name: ScenesConfig,
+}
+"""schemas of datasets that are made here, by their kind"""
 SINGULAR = {
+    "coverage": "coverage sweep",
     "datasets": "dataset",
     "held_out": "list of held-out classes",
     "models": "model",
@@ -52,7 +61,7 @@ def load_config(kind: str, name: str, overrides: Sequence[str] = ()) -> Any:
     """Load `configs/KIND/NAME.yaml` (or the YAML file at path `name`) with `key=value` overrides.
 
     Args:
-        kind: `datasets`, `held_out`, `models`, `profiles` or `studies`.
+        kind: `coverage`, `datasets`, `held_out`, `models`, `profiles` or `studies`.
         name: name of a configuration of that kind, or path of a YAML file.
         overrides: `key=value` pairs, keys with dots for nested values.
 
@@ -113,9 +122,9 @@ def _make(config: Any, content: Any, overrides: Sequence[str], schema: type, *, 
 
 
 def schema_of(kind: str, content: Any) -> type:
-    """The schema of a file's content: icons datasets have one of their own."""
-    is_icons = kind == "datasets" and content.get("kind") == DatasetKind.icons.name
-    return IconsConfig if is_icons else SCHEMAS[kind]
+    """The schema of a file's content: every kind of rendered dataset has one of its own."""
+    rendered = RENDERED.get(str(content.get("kind"))) if kind == "datasets" else None
+    return rendered or SCHEMAS[kind]
 
 
 def config_path(kind: str, name: str) -> Path:

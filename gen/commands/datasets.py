@@ -61,15 +61,15 @@ def _add_import_command(verbs: Verbs) -> None:
 
 
 def build_dataset(options: argparse.Namespace) -> None:
-    from gen.config import IconsConfig, load_config
-    from gen.datasets.icons.build import build_icons
+    from gen.config import load_config
+    from gen.datasets.rendered import RenderedConfig, build_rendered
 
     config = load_config("datasets", options.name, options.overrides)
-    if not isinstance(config, IconsConfig):
+    if not isinstance(config, RenderedConfig):
         fix = f"clipgen dataset import {options.name} --from DIR"
         raise UserError(f"dataset `{options.name}` is imported, not rendered", fix=fix)
     stood = (options.data / config.name).exists()
-    folder = build_icons(config, options.data, workers=options.workers)
+    folder = build_rendered(config, options.data, workers=options.workers)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
     if stood:

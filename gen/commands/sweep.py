@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gen.sweep.study import Study
 
 RETRIES = 2
-EXAMPLES = """stages: dataset (icons are rendered, others have to be imported), mixtures, runs,
-report; each is skipped where nothing that it is made of has changed
+EXAMPLES = """stages: dataset (icons and scenes are rendered, others have to be imported), mixtures,
+runs, report; each is skipped where nothing that it is made of has changed
 
 examples:
   clipgen sweep demo                           the whole study, as many runs at a time as fit

@@ -3,7 +3,8 @@
 As in Kempf et al. 2025: six patterns, two generic nouns and two nouns per domain, all equally
 likely, so that half of the captions name the domain; the full stop is dropped half of the time.
 The *aligned* captions take generic nouns only. One caption per image, fixed for all epochs.
-Two styles: the `published` patterns, and `short` ones for small models.
+Styles: the `published` patterns, `short` ones for small models, and `bare` ones that name the class
+alone.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ def prompts(class_name: str, style: CaptionStyle, nouns: Sequence[str] | None = 
     Without `nouns` they are the generic ones, which name no domain.
     """
     nouns = generic_nouns() if nouns is None else nouns
-    return [_sentence(p, noun, class_name) for p in patterns(style) for noun in nouns]
+    found = [_sentence(p, noun, class_name) for p in patterns(style) for noun in nouns]
+    return list(dict.fromkeys(found))  # a pattern may say no noun
 
 
 def _sentence(pattern: str, noun: str, class_name: str) -> str:

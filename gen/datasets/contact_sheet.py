@@ -1,6 +1,7 @@
 """A contact sheet: one image of every domain (rows) and class (columns), to be looked at.
 
-Of a base, which has no classes: images from all over its table, with their captions.
+Of a base, which has no classes, and of scenes, which show several: images from all over the table,
+with their captions.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ FONT = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 def contact_sheet(dataset: Dataset, *, classes: int) -> Image.Image:
     """The first training image of every cell for `classes` classes spread evenly over the list.
 
-    Of a base: so many of its images, spread evenly over its table.
+    Of a base and of scenes: so many images, spread evenly over the table.
     """
-    if dataset.is_base:
+    if dataset.is_base or dataset.is_scenes:
         return _captioned_sheet(dataset, classes)
     names, font = _spread(dataset.classes, classes), ImageFont.truetype(FONT, 10)
     step = CELL + GAP

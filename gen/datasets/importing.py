@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from gen.config import CONFIGS, load_config, make_config, resolved
+from gen.config import CONFIGS, RENDERED, load_config, make_config, resolved
 from gen.datasets.captions import captions_sha256, check_nouns
 from gen.datasets.chunks import (
     Packing,
@@ -114,7 +114,7 @@ def import_config(name: str, overrides: Sequence[str]) -> ImportConfig:
         _check_new(name, overrides)
         content = {"kind": DatasetKind.folder.name, "name": name}
         config = make_config("datasets", content, overrides, where="the command line")
-    if not isinstance(config, ImportConfig) or config.kind is DatasetKind.icons:
+    if not isinstance(config, ImportConfig) or config.kind.name in RENDERED:
         raise UserError(
             f"dataset `{name}` is rendered here, not imported", fix=f"clipgen dataset build {name}"
         )

@@ -13,8 +13,8 @@ from gen.config import CONFIGS, load_config, resolved
 from gen.schema import DatasetKind, ImportConfig
 from splits.errors import UserError, unknown
 
-ICONS = "icons-small"
-"""an icons dataset of which any other one is a variation"""
+MODELS = {DatasetKind.icons.name: "icons-small", DatasetKind.scenes.name: "scenes"}
+"""by its kind a rendered dataset of which any other one is a variation"""
 NEEDED = {
     DatasetKind.folder: {"natural": "DOMAIN", "pixels": "224"},
     DatasetKind.tsv: {"table": "FILE.tsv", "pixels": "224"},
@@ -64,13 +64,13 @@ def making_command(name: str, data: Path) -> str:
     if config is None:
         overrides = [f"{key}={value}" for key, value in NEEDED[DatasetKind.folder].items()]
         return _command("import", name, data, overrides)
-    rendered = config["kind"] == DatasetKind.icons.name
-    if base is None or (base["kind"] == DatasetKind.icons.name) != rendered:
-        base = resolved(load_config("datasets", ICONS) if rendered else ImportConfig(name=name))
+    model = MODELS.get(config["kind"])
+    if base is None or MODELS.get(base["kind"]) != model:
+        base = resolved(load_config("datasets", model) if model else ImportConfig(name=name))
     overrides = [as_override(key, value) for key, value in config.items() if base.get(key) != value]
     if rejected > base.get("max_rejected", rejected):
         overrides.append(f"max_rejected={rejected}")
-    return _command("build" if rendered else "import", str(base["name"]), data, overrides)
+    return _command("build" if model else "import", str(base["name"]), data, overrides)
 
 
 def verifying_command(folder: Path) -> str:

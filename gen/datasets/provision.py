@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gen.config import IconsConfig, load_config
-from gen.datasets.icons.build import build_icons, set_aside_other
+from gen.config import load_config
 from gen.datasets.making import configured_names, missing_dataset
+from gen.datasets.rendered import RenderedConfig, build_rendered, set_aside_other
 
 
 def provide(name: str, data: Path, *, workers: int) -> str:
@@ -28,17 +28,17 @@ def provide(name: str, data: Path, *, workers: int) -> str:
         UserError: it is not there and cannot be rendered, or it is damaged.
     """
     config = load_config("datasets", name) if name in configured_names() else None
-    if not isinstance(config, IconsConfig):
+    if not isinstance(config, RenderedConfig):
         if not (data / name).is_dir():
             raise missing_dataset(name, data)
         return "there; nothing to do"
     return _render(config, data, workers)
 
 
-def _render(config: IconsConfig, data: Path, workers: int) -> str:
+def _render(config: RenderedConfig, data: Path, workers: int) -> str:
     stood = (data / config.name).exists()
     aside = set_aside_other(config, data)
-    build_icons(config, data, workers=workers)
+    build_rendered(config, data, workers=workers)
     if aside:
         place, changes = aside
         return f"rendered again, because of {', '.join(changes)}; the former one is now {place}"

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from gen.datasets.making import making_command, missing_dataset
-from gen.schema import CaptionStyle
+from gen.schema import CaptionStyle, DatasetKind
 from splits.errors import UserError
 from splits.settings import World
 
@@ -77,6 +77,11 @@ class Dataset:
         return not self.classes
 
     @property
+    def is_scenes(self) -> bool:
+        """Whether its images show several objects, listed in scenes.parquet."""
+        return bool(self.manifest["config"].get("kind") == DatasetKind.scenes.name)
+
+    @property
     def domains(self) -> tuple[str, ...]:
         return tuple(self.manifest["domains"])
 
@@ -111,8 +116,11 @@ class Dataset:
 
     @property
     def caption_style(self) -> CaptionStyle:
-        """The patterns of its captions."""
-        return CaptionStyle[self.manifest["config"].get("captions", CaptionStyle.short.name)]
+        """The patterns of its captions; of scenes, whose captions are sentences of their own, those
+        that name one object."""
+        config = self.manifest["config"]
+        of_kind = CaptionStyle.bare if self.is_scenes else CaptionStyle.short
+        return CaptionStyle[config.get("captions", of_kind.name)]
 
     @property
     def pixels(self) -> int:

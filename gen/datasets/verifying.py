@@ -23,6 +23,7 @@ def verify_dataset(dataset: Dataset) -> list[str]:
     """
     return [
         *_changed_table(dataset),
+        *_changed_scenes(dataset),
         *_wrong_class_ids(dataset),
         *wrong_sizes(dataset),
         *_changed_shards(dataset),
@@ -47,6 +48,18 @@ def _changed_table(dataset: Dataset) -> list[str]:
     if (content_sha256(path), table_sha256(path)) == (dataset.sha256, manifest.get("table_sha256")):
         return []
     return ["samples.parquet has changed: it is not the manifest's"]
+
+
+def _changed_scenes(dataset: Dataset) -> list[str]:
+    """Whether the table that scenes have beside their samples is there, and the manifest's."""
+    if not dataset.is_scenes:
+        return []
+    path = dataset.folder / "scenes.parquet"
+    if not path.is_file():
+        return [f"{path} is missing"]
+    if table_sha256(path) == dataset.manifest["scenes_sha256"]:
+        return []
+    return ["scenes.parquet has changed: it is not the manifest's"]
 
 
 def _wrong_class_ids(dataset: Dataset) -> list[str]:

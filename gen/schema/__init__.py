@@ -1,5 +1,6 @@
 """The schema of every configuration: dataclasses, each field followed by what it means."""
 
+from gen.schema.binding import ControlledTraining, CoverageConfig, CoverageGrid, Variant
 from gen.schema.datasets import (
     CaptionStyle,
     DatasetKind,
@@ -7,6 +8,7 @@ from gen.schema.datasets import (
     HeldOutList,
     IconsConfig,
     ImportConfig,
+    ScenesConfig,
 )
 from gen.schema.models import ModelConfig, ModelKind, TextConfig, VisionConfig, VisionKind
 from gen.schema.studies import (
@@ -47,6 +49,9 @@ __all__ = [
     "BudgetRule",
     "CaptionStyle",
     "Compile",
+    "ControlledTraining",
+    "CoverageConfig",
+    "CoverageGrid",
     "DatasetKind",
     "EvaluationConfig",
     "FileConfig",
@@ -62,6 +67,7 @@ __all__ = [
     "PretrainedConfig",
     "PromptSet",
     "ResourcesConfig",
+    "ScenesConfig",
     "Schedule",
     "Sharding",
     "SharingMeasure",
@@ -71,6 +77,7 @@ __all__ = [
     "TextConfig",
     "TextPairsConfig",
     "TrainingConfig",
+    "Variant",
     "VariantConfig",
     "VisionConfig",
     "VisionKind",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -12,7 +13,9 @@ class DatasetKind(Enum):
     """Where the images of a dataset come from."""
 
     icons = "icons"
-    """rendered here"""
+    """rendered here: one object an image"""
+    scenes = "scenes"
+    """rendered here: several objects an image, each a combination of concepts"""
     folder = "folder"
     """a tree domain/class/image"""
     tsv = "tsv"
@@ -45,12 +48,52 @@ class IconsConfig:
     seed: int = 0
 
 
+@dataclass
+class ScenesConfig:
+    """Scenes of icons: which concepts combine into objects, which objects training shows."""
+
+    kind: DatasetKind = DatasetKind.scenes
+    name: str = MISSING
+    classes: Any = MISSING
+    """classes of icons: a list of names, or how many (drawn evenly over the super-categories)"""
+    colours: Any = 0
+    """a list of names of gen/scenes/palette.py, or how many (its first); 0: colour is no concept"""
+    domains: list[str] = field(default_factory=list)
+    """domains of icons, one for every object; empty: the domain is no concept. A domain decides
+    its own colours, so that a scene has colours or domains"""
+    sizes: list[str] = field(default_factory=list)
+    """of small, medium, large; empty: size is no concept"""
+    drawings: int = 0
+    """drawings of a class, of the first artist families; 0: one of every family"""
+    train: list[int] = MISSING
+    """training scenes of 1, 2, … objects"""
+    test: list[int] = MISSING
+    """test scenes of 1, 2, … objects, of train objects and as many of unseen ones; from two
+    objects on as many of both, set aside"""
+    coverage: float = MISSING
+    """share of the objects that training scenes may show"""
+    coverage_seed: int = 0
+    """of the draw of these objects"""
+    swap_share: float = 0.0
+    """share of the training scenes of two objects that come with their swap, also in training"""
+    object_pixels: int = MISSING
+    """side of the square that a large object gets"""
+    overlap: bool = False
+    """whether objects may hide up to half of each other's square"""
+    pixels: int = MISSING
+    """height and width of an image"""
+    seed: int = 0
+    """of scenes, positions, poses and styles"""
+
+
 class CaptionStyle(Enum):
     """The sentence patterns of captions; gen/datasets/captions.yaml lists them."""
 
     short = "short"
     published = "published"
     """the six of Kempf et al. 2025"""
+    bare = "bare"
+    """the class alone, as scenes' captions say an object"""
 
 
 @dataclass

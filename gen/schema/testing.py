@@ -97,6 +97,8 @@ class AnalysisKind(Enum):
     """PCA and t-SNE of every site, distances of domains"""
     modalities = "modalities"
     """how alike images and sentences are at every site, and how far apart"""
+    binding = "binding"
+    """whether models know which concept goes with which object; of datasets of scenes only"""
     published = "published"
     """the measures of Kempf et al. 2025 as they were published, beside ours"""
     circuits = "circuits"

@@ -21,6 +21,7 @@ FEWEST_DOMAINS = 3
 OF_TEXTS = {
     AnalysisKind.lens: "reads sites by the texts of classes",
     AnalysisKind.modalities: "holds images against the texts of classes",
+    AnalysisKind.binding: "holds images of scenes against their captions",
 }
 """analyses of models that read texts, and what they do with them"""
 LEVELS = {
@@ -102,6 +103,22 @@ def check_causes(analysis: AnalysisConfig, domains: Sequence[str], where: str) -
             expected=f"a dataset of at least {FEWEST_DOMAINS} domains",
             where=f"{where}, key `analysis.kinds`",
             fix="take `causes` out of analysis.kinds",
+        )
+
+
+def check_binding(analysis: AnalysisConfig, *, is_scenes: bool, where: str) -> None:
+    """Refuse the analysis of binding where images do not say which objects they show.
+
+    Raises:
+        UserError: it is asked for, and the dataset holds no scenes.
+    """
+    if AnalysisKind.binding in analysis.kinds and not is_scenes:
+        raise UserError(
+            "analysis `binding` asks which concept goes with which object, and the dataset does "
+            "not say what objects its images show",
+            expected="a dataset of kind scenes, such as `scenes`",
+            where=f"{where}, key `analysis.kinds`",
+            fix="take `binding` out of analysis.kinds, or begin with `dataset: scenes`",
         )
 
 

@@ -251,6 +251,22 @@ def check_dataset(dataset: Dataset) -> None:
         )
 
 
+def check_mirrored(dataset: Dataset, config: StudyConfig) -> None:
+    """Refuse to mirror scenes whose captions name their objects from left to right.
+
+    Raises:
+        UserError: half of the captions would be those of another order.
+    """
+    columns = {config.caption, *(c for v in config.variants.values() for c in v.caption)}
+    if dataset.is_scenes and config.training.flip and "caption" in columns:
+        raise UserError(
+            "key `training.flip` is true, and captions name the objects from left to right",
+            expected="images that are not mirrored, or captions in any order",
+            where=f"study {config.name}",
+            fix="training.flip=false, or caption=caption_aligned",
+        )
+
+
 def check_testable(
     dataset: Dataset, test_domains: Sequence[str], draws: Sequence[Sequence[str]]
 ) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from gen.config import RENDERED
 from gen.datasets.samples import Dataset
 from gen.machine import cores, visible_gpus
 from gen.models.pretrained import check_there
 from gen.runs import Run
-from gen.schema import DatasetKind
 from gen.sweep.study import Study
 from splits.errors import UserError
 
@@ -72,7 +72,7 @@ def _missing_libraries(study: Study, runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _may_have_jpegs(dataset: Dataset | None) -> bool:
-    return dataset is not None and dataset.manifest["config"]["kind"] != DatasetKind.icons.name
+    return dataset is not None and dataset.manifest["config"]["kind"] not in RENDERED
 
 
 def _missing_processors(study: Study) -> Iterator[str]:

@@ -15,9 +15,16 @@ from gen.datasets.samples import Dataset, load_dataset
 from gen.models.pretrained import source_sha256
 from gen.runs import Run, Target, identity, pretrained_identity, run_name, sha256_of
 from gen.schema import ModelConfig, StudyConfig
-from gen.sweep.analysis_checks import check_causes
+from gen.sweep.analysis_checks import check_binding, check_causes
 from gen.sweep.arms import Arm, planned_arms
-from gen.sweep.checks import check_arm, check_base, check_dataset, check_study, check_testable
+from gen.sweep.checks import (
+    check_arm,
+    check_base,
+    check_dataset,
+    check_mirrored,
+    check_study,
+    check_testable,
+)
 from gen.sweep.grid import draws_of, grid_of
 from gen.sweep.ways import placed
 from splits.errors import UserError, unknown
@@ -210,7 +217,10 @@ def _check_arm(arm: Arm, dataset: Dataset, *, has_base: bool) -> None:
     """Refuse an arm that cannot be trained; the error names it."""
     try:
         check_arm(arm.config, arm.model, dataset.pixels, has_base=has_base)
-        check_causes(arm.config.analysis, dataset.domains, f"study {arm.config.name}")
+        check_mirrored(dataset, arm.config)
+        where = f"study {arm.config.name}"
+        check_causes(arm.config.analysis, dataset.domains, where)
+        check_binding(arm.config.analysis, is_scenes=dataset.is_scenes, where=where)
     except UserError as error:
         if not arm.label:
             raise

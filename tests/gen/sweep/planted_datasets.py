@@ -12,7 +12,9 @@ import polars as pl
 from gen.config import load_config, resolved
 from gen.datasets.icons.build import SPLITS, drawings_of, select_classes
 from gen.datasets.samples import COLUMNS, SCHEMA_VERSION, content_sha256
-from gen.schema import IconsConfig
+from gen.datasets.scenes.plan import SHOWN, UNSEEN
+from gen.datasets.scenes.world import scene_world
+from gen.schema import IconsConfig, ScenesConfig
 
 Cell = tuple[str, str, str, int]
 """split, domain, class, number of samples"""
@@ -34,12 +36,18 @@ def plant(data: Path, name: str) -> None:
     """Write the tables of a dataset of configs/datasets.
 
     Icons and DomainNet get all of their classes, and a few samples in every cell; PACS all of its
-    images, whose numbers differ; bases a few captions.
+    images, whose numbers differ; bases a few captions; scenes a few samples of every class, without
+    their own table.
     """
     config = load_config("datasets", name)
     if isinstance(config, IconsConfig):
         classes = {item.name: item.super_category for item in select_classes(config)}
         _write(data, config, _icon_cells(config), classes)
+    elif isinstance(config, ScenesConfig):
+        shown = scene_world(config).classes
+        cells = _scene_cells([item.name for item in shown])
+        classes = {item.name: item.super_category for item in shown}
+        _write(data, config, cells, classes)
     elif name == "pacs":
         _write(data, config, _pacs_cells(), dict.fromkeys(PACS_CLASSES, ""))
     elif name == "domainnet":
@@ -57,6 +65,11 @@ def _icon_cells(config: IconsConfig) -> Iterable[Cell]:
             for item in select_classes(config):
                 if drawings_of(item, split, config):
                     yield split, domain, item.name, min(MOST_PER_CELL, getattr(config, split))
+
+
+def _scene_cells(classes: Iterable[str]) -> Iterable[Cell]:
+    for split, domain in (("train", SHOWN), ("test", SHOWN), ("test", UNSEEN)):
+        yield from ((split, domain, name, MOST_PER_CELL) for name in classes)
 
 
 def _pacs_cells() -> Iterable[Cell]:
@@ -90,12 +103,14 @@ def _write(data: Path, config: Any, cells: Iterable[Cell], classes: Mapping[str,
     }
     table = filled.with_columns(**empty).select(list(COLUMNS)).cast(COLUMNS)
     table.write_parquet(folder / "samples.parquet")
+    is_scenes = isinstance(config, ScenesConfig)
+    domains = [SHOWN, UNSEEN] if is_scenes else list(getattr(config, "domains", []))
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "samples": table.height,
         "sha256": content_sha256(folder / "samples.parquet"),
-        "domains": list(config.domains) if classes else [config.name],
-        "natural": config.natural,
+        "domains": domains if classes else [config.name],
+        "natural": SHOWN if is_scenes else config.natural,
         "classes": list(classes),
         "super_categories": dict(classes),
         "config": resolved(config),

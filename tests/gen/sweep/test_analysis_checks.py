@@ -14,6 +14,7 @@ from gen.schema import AnalysisConfig, AnalysisKind, SharingMeasure, SiteLevel
 from gen.sweep.analysis_checks import (
     FEWEST_DOMAINS,
     check_analysis,
+    check_binding,
     check_causes,
     check_tower,
     residual_sites,
@@ -60,6 +61,11 @@ def test_what_does_not_belong_together_is_an_error(values, message):
             {"kinds": [AnalysisKind.similarity, AnalysisKind.modalities]},
             "`modalities` holds images.*a classifier has none",
         ),
+        (
+            "classifier-rn-tiny",
+            {"kinds": [AnalysisKind.similarity, AnalysisKind.binding]},
+            "`binding` holds images of scenes.*a classifier has none",
+        ),
         ("classifier-rn-tiny", {"kinds": PUBLISHED}, "a classifier has no texts.*kind clip"),
         ("vit-tiny", {"kinds": PUBLISHED}, "tower of kind vit has other sites.*resnet.*circuits"),
         ("resnet18-timm", {"kinds": PUBLISHED}, "a tower of kind timm has other sites"),
@@ -79,6 +85,16 @@ def test_causes_need_a_domain_to_leave_out_and_two_to_tell_apart():
         check_causes(CAUSES, ("real", "sketch"), WHERE)
     assert caught.value.where == "study s, key `analysis.kinds`"
     assert "analysis.kinds" in caught.value.fix
+
+
+def test_binding_needs_images_that_say_which_objects_they_show():
+    asked = AnalysisConfig(kinds=[AnalysisKind.similarity, AnalysisKind.binding])
+    check_binding(asked, is_scenes=True, where=WHERE)
+    check_binding(AnalysisConfig(), is_scenes=False, where=WHERE)
+    with pytest.raises(UserError, match=r"(?s)does not say what objects.*kind scenes") as caught:
+        check_binding(asked, is_scenes=False, where=WHERE)
+    assert caught.value.where == "study s, key `analysis.kinds`"
+    assert "dataset: scenes" in caught.value.fix
 
 
 def test_what_causes_refuse_is_refused_before_training():

@@ -12,6 +12,7 @@ from gen.config import load_config
 from gen.sweep.checks import (
     check_base,
     check_dataset,
+    check_mirrored,
     check_prompts,
     check_study,
     check_testable,
@@ -116,3 +117,13 @@ def test_clips_own_templates_need_clips_whole_vocabulary():
 )
 def test_who_knows_all_words_or_reads_none_may_be_asked_with_any_prompts(model, overrides):
     check_prompts(load_config("studies", "debug", overrides), load_config("models", model))
+
+
+def test_scenes_named_from_left_to_right_are_not_mirrored():
+    scenes = SimpleNamespace(**(vars(DATASET) | {"is_scenes": True}))
+    study = load_config("studies", "debug", ["training.flip=true"])
+    with pytest.raises(UserError, match=r"`training.flip` is true"):
+        check_mirrored(scenes, study)
+    check_mirrored(scenes, load_config("studies", "debug", ["training.flip=false"]))
+    check_mirrored(scenes, load_config("studies", "debug", ["caption=caption_aligned"]))
+    check_mirrored(SimpleNamespace(is_scenes=False), study)

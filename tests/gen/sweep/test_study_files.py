@@ -12,7 +12,9 @@ from gen.config import CONFIGS
 from gen.sweep.study import load_study
 
 STUDIES = sorted(path.stem for path in (CONFIGS / "studies").glob("*.yaml"))
-DATASETS = ("icons-debug", "icons-small", "icons-wide", "pacs", "domainnet")
+DATASETS = (
+    *("icons-debug", "icons-small", "icons-small-64", "icons-wide", "scenes", "pacs", "domainnet"),
+)
 BASES = ("imagenet-captions",)
 RUNS = re.compile(r"^# Runs: (\d+)", re.MULTILINE)
 COMMAND = re.compile(r"^#   clipgen sweep (\S+) (.*\S) +# (\d+) runs$", re.MULTILINE)

@@ -1,0 +1,1 @@
+"""Scenes of several objects, each object a combination of concepts: their world, without pixels."""
