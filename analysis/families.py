@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from analysis.autoencoders import SaePlan, early_middle_last, sae_tables
+from analysis.binding.family import binding
 from analysis.circuit_families import causes, circuits, published_circuits
 from analysis.decodability import domain_decodability
 from analysis.domain_distances import domain_distances, modality_gaps
@@ -193,6 +194,7 @@ FAMILIES: dict[AnalysisKind, Callable[[Subject], Tables]] = {
     AnalysisKind.sae: sae,
     AnalysisKind.maps: maps,
     AnalysisKind.modalities: modalities,
+    AnalysisKind.binding: binding,
     AnalysisKind.published: published,
     AnalysisKind.circuits: circuits,
     AnalysisKind.causes: causes,

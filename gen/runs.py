@@ -50,14 +50,14 @@ PROBE_KEYS = ("probe_images", "shots", "probe_seeds")
 """keys of the evaluation's configuration that say how probes are trained"""
 OF_TEXTS = ("retrieval", "text_robustness")
 """tables of the evaluation that models have which read texts, by the keys that ask for them"""
+CIRCUITS = ("circuit_sharing", "attribution_quality", "faithfulness", "circuit_parts")
 ANALYSES = {
     **{kind: (kind.value,) for kind in AnalysisKind},
     AnalysisKind.sae: ("sae", "sae_sharing", "sae_images"),
     AnalysisKind.maps: ("maps", "map_distances"),
     AnalysisKind.modalities: ("modality_sharing", "modality_gaps"),
-    AnalysisKind.circuits: (
-        *("circuit_sharing", "attribution_quality", "faithfulness", "circuit_parts"),
-    ),
+    AnalysisKind.binding: ("binding", "binding_function"),
+    AnalysisKind.circuits: CIRCUITS,
 }
 """names of the tables that a family of analyses writes"""
 ONLY_REPORTED = ("primary_site", "primary_measure")

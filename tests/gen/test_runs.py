@@ -89,7 +89,7 @@ def test_pairs_of_texts_and_cut_texts_are_part_of_a_run_where_there_are_any():
     assert identity_of(text_pairs=TextPairsConfig("captions", 0.0)) == plain
     assert identity_of(text_pairs=TextPairsConfig("", 0.5)) == plain
     others = [
-        identity_of("cut_texts=true"),
+        identity_of("cut_texts=false"),
         identity_of(text_pairs=TextPairsConfig("captions", 0.25)),
         identity_of(text_pairs=TextPairsConfig("captions", 0.5)),
         identity_of(text_pairs=TextPairsConfig("super_categories", 0.5)),
@@ -154,7 +154,7 @@ def test_what_is_looked_at_first_is_no_part_of_the_analyses():
 
 def test_every_family_of_analyses_has_a_table():
     tables = run(analysis={"kinds": list(AnalysisKind)}, probes=True).analyses
-    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 8
+    assert len(tables) == len({path.name for path in tables.values()}) == len(AnalysisKind) + 9
 
 
 def test_analyses_stay_where_only_the_prompts_change():

@@ -1,0 +1,1 @@
+"""Concept binding: does a model know which concept goes with which object?"""

@@ -1,0 +1,176 @@
+"""How complex a model's binding is: the smallest class of functions that carries it.
+
+A class reaches a model where what it predicts for scenes of unseen objects is recognised nearly as
+often as the true embeddings are: at least `SHARE` of their score, the ceiling. The classes stand in
+the order of `approximators`; within one, fewer fitted objects are simpler. This is complexity
+relative to these classes and their fit, not description length (Uselis et al. 2026).
+
+Intervals are over splits of the objects, Student's t; each split's own scenes stand in the rows of
+`binding_function`, and the two are never merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.report.spread import t_interval
+from analysis.statistics import Refused
+from gen.scenes.coverage import Part
+
+SHARE = 0.8
+"""of the ceiling"""
+KEYS = ("side", "class", "width", "part", "bank", "kind")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The first share of the objects from which a class carries a model's binding.
+
+    Attributes:
+        kind, width: the class.
+        fraction: of the objects; None where the class does not reach the share of the ceiling.
+        value: at that fraction, or the best at any; mean over splits.
+        lo, hi: over splits; None for fewer than three.
+        ceiling: at the same fraction, of the true embeddings.
+        splits: behind the value.
+    """
+
+    kind: str
+    width: int | None
+    fraction: float | None
+    value: float
+    lo: float | None
+    hi: float | None
+    ceiling: float
+    splits: int
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What it takes to predict a model's binding.
+
+    Attributes:
+        simplest: the smallest class that reaches the share of the ceiling; None where none does:
+            the binding is more complex than all of them.
+        classes: every class, in rising order.
+        share: of the ceiling that counts as reached.
+    """
+
+    simplest: Reached | None
+    classes: tuple[Reached, ...]
+    share: float
+
+
+def curves(rows: Sequence[Row]) -> list[Row]:
+    """Scores over the shares of the objects that were fitted: means over splits.
+
+    Args:
+        rows: of `binding_function.binding_rows`, of one model.
+
+    Returns:
+        A row per class, part, bank, kind and fraction, in the order in which they first come:
+        `value`, `lo`, `hi`, `splits`; `ceiling`, `floor` and `bag_best`, also means over these
+        splits; `missing`, how many splits have no value, and the first `reason`.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((*(row[key] for key in KEYS), row["fraction"]), []).append(row)
+    return [
+        dict(zip((*KEYS, "fraction"), key, strict=True)) | _over_splits(group)
+        for key, group in groups.items()
+    ]
+
+
+def complexity(
+    rows: Sequence[Row],
+    *,
+    kind: str = "object",
+    bank: str | None = "full",
+    share: float = SHARE,
+) -> Complexity | Refused:
+    """The smallest class, and the fewest objects, that reach a share of the ceiling.
+
+    Args:
+        rows: of `binding_function.binding_rows`, of one model and one side.
+        kind: "object", which is binding, or "concept", which a bag of concepts has, too.
+        bank: objects that are told apart; None for concepts.
+        share: of the ceiling.
+
+    Returns:
+        The complexity; or why it cannot be told: nothing was scored, or true embeddings are
+        recognised no more often than a bag of concepts may be, so there is no binding to carry.
+    """
+    asked = {"part": Part.unseen.name, "kind": kind, "bank": bank}
+    points = [
+        point
+        for point in curves([row for row in rows if asked.items() <= row.items()])
+        if point["value"] is not None
+    ]
+    if not points:
+        return Refused("no split leaves scenes of unseen objects")
+    told = [point for point in points if _above_bag(point)]
+    if not told:
+        best = max(points, key=lambda point: point["ceiling"] - (point["bag_best"] or 0))
+        return Refused(
+            f"true embeddings are recognised in {best['ceiling']:.1%} of the scenes, "
+            f"where a bag of concepts may reach {best['bag_best']:.1%}"
+        )
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for point in told:
+        groups.setdefault((point["class"], point["width"]), []).append(point)
+    classes = tuple(_reached(group, share) for group in groups.values())
+    simplest = next((found for found in classes if found.fraction is not None), None)
+    return Complexity(simplest, classes, share)
+
+
+def _above_bag(point: Row) -> bool:
+    """Whether there is something to carry: more than a bag of concepts has."""
+    return point["bag_best"] is None or point["ceiling"] > point["bag_best"]
+
+
+def _reached(points: list[Row], share: float) -> Reached:
+    """The smallest fraction that reaches the share, or else the best one."""
+    reaching = [point for point in points if point["value"] >= share * point["ceiling"]]
+    if reaching:
+        found = min(reaching, key=lambda point: point["fraction"])
+    else:
+        found = max(points, key=lambda point: point["value"] / max(point["ceiling"], 1e-12))
+    return Reached(
+        kind=found["class"],
+        width=found["width"],
+        fraction=found["fraction"] if reaching else None,
+        value=found["value"],
+        lo=found["lo"],
+        hi=found["hi"],
+        ceiling=found["ceiling"],
+        splits=found["splits"],
+    )
+
+
+def _over_splits(rows: list[Row]) -> Row:
+    """Means over the splits that have a value."""
+    told = [row for row in rows if row["value"] is not None]
+    reasons = [row["reason"] for row in rows if row["value"] is None]
+    values = [row["value"] for row in told]
+    lo, hi = t_interval(values)
+    return {
+        "value": _mean(values),
+        "lo": lo,
+        "hi": hi,
+        "splits": len(told),
+        "missing": len(reasons),
+        "reason": reasons[0] if reasons else None,
+        **{key: _mean([row[key] for row in told]) for key in ("ceiling", "floor", "bag_best")},
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that there are; None where there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,1 @@
+"""Small models trained from scratch on scenes, so that coverage and seed are the only causes."""

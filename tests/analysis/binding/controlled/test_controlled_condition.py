@@ -1,0 +1,61 @@
+"""What a condition is called, and which ones a grid holds."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.binding.controlled.condition import Condition, conditions
+from gen.config import load_config
+from gen.schema import ControlledTraining, Variant
+from splits.errors import UserError
+
+ONE = Condition(Variant.symbols, (8, 8), 0.5, 0.0, 0, 0, ControlledTraining())
+
+
+def test_equal_conditions_have_one_name() -> None:
+    assert ONE.key == replace(ONE, training=ControlledTraining()).key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ONE, variant=Variant.pictures),
+        replace(ONE, sizes=(8, 9)),
+        replace(ONE, coverage=0.51),
+        replace(ONE, swap_share=0.5),
+        replace(ONE, seed=1),
+        replace(ONE, split_seed=1),
+        replace(ONE, training=ControlledTraining(leak=True)),
+        replace(ONE, training=ControlledTraining(steps=1501)),
+    ],
+)
+def test_every_field_changes_the_name(other: Condition) -> None:
+    assert other.key != ONE.key
+
+
+def test_a_grid_is_every_combination_and_each_seed_draws_its_own_objects() -> None:
+    config = load_config("coverage", "small")
+    grid = conditions(config)["pictures"]
+    assert len(grid) == 5 * 2 * 3
+    assert {(one.seed, one.split_seed) for one in grid} == {(0, 0), (1, 1), (2, 2)}
+    config.grids["pictures"].split_seeds = [5, 6]
+    assert {one.split_seed for one in conditions(config)["pictures"]} == {5, 6}
+
+
+@pytest.mark.parametrize("name", ["small", "debug", "gpu"])
+def test_the_shipped_grids_are_valid(name: str) -> None:
+    assert all(conditions(load_config("coverage", name)).values())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "grids.symbols.swap_shares=[1.5]",
+        "grids.symbols.training.single_share=0.7 grids.symbols.swap_shares=[0.5]",
+        "grids.symbols.training.heads=3",
+        "grids.symbols.training.steps=0",
+    ],
+)
+def test_settings_without_meaning_are_refused_before_any_training(setting: str) -> None:
+    with pytest.raises(UserError, match=r"share|heads|steps|swapped"):
+        conditions(load_config("coverage", "debug", setting.split()))
