@@ -102,6 +102,11 @@ sharing: $(READY) ## what domains share, layer by layer: the trained runs' analy
 .PHONY: circuits
 circuits: sharing ## which parts carry classes, and what changing them does: the same analyses and report
 
+.PHONY: binding
+binding: $(READY) ## which colour goes with which object: controlled models, and a CLIP and a CLIPPO on scenes
+	$(BIN)/clipgen coverage small
+	$(BIN)/clipgen sweep binding $(ARGS)
+
 .PHONY: clippo
 clippo: $(READY) ## one tower or two: a CLIPPO and a CLIP on the same mixtures, from dataset to report
 	$(BIN)/clipgen sweep clippo $(ARGS)
@@ -115,6 +120,7 @@ bench: $(READY) ## every speed claim, measured: benchmarks/results/ (minutes, so
 	$(BIN)/python benchmarks/sweep.py $(ARGS)
 	$(BIN)/python benchmarks/similarity.py $(ARGS)
 	$(BIN)/python benchmarks/attribution.py $(ARGS)
+	$(BIN)/python benchmarks/binding_controls.py $(ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: $(READY) ## the speed claims about a CUDA device

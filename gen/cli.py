@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gen.commands.compare import add_compare_command
+from gen.commands.coverage import add_coverage_command
 from gen.commands.datasets import add_dataset_commands
 from gen.commands.export import add_export_command
 from gen.commands.mixtures import add_split_commands
@@ -17,6 +18,7 @@ from gen.commands.report import add_report_command
 from gen.commands.runs import add_run_commands
 from gen.commands.search import add_search_command
 from gen.commands.status import add_status_command
+from gen.commands.swaps import add_swaps_command
 from gen.commands.sweep import add_sweep_command
 from splits.errors import TEMPORARY, Stopped, UserError
 from splits.files import DISK_ERRORS, FULL_ERRORS
@@ -39,6 +41,7 @@ EXAMPLES = """examples:
   clipgen export demo --run natural --to out   the model for open_clip, sets for CLIP_benchmark
   clipgen predict photos --study demo --run upper_bound_high --labels "dog,church"
   clipgen search photos --study demo --run upper_bound_high --text "photo of a dog"
+  clipgen swaps pairs.json --study demo --run upper_bound_high
 """
 
 
@@ -106,6 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_compare_command(commands)
     add_predict_command(commands)
     add_search_command(commands)
+    add_swaps_command(commands)
+    add_coverage_command(commands)
     return parser
 
 

@@ -27,6 +27,7 @@ from analysis.report.arms import (
     planned_in_one_only,
     settings_of,
 )
+from analysis.report.binding_section import arm_binding_sections
 from analysis.report.page import dataset_line, write_page
 from analysis.report.section import Chart, Links, Part, Section, Table, Text
 from analysis.report.study_comparison_page import PAIRED, unpaired_lines
@@ -159,6 +160,7 @@ def arms_sections(arms: Arms, differences: pl.DataFrame) -> list[Section]:
         difference_section(arms, differences),
         *arm_text_sections(arms),
         *towers_sections(arms),
+        *arm_binding_sections(arms),
         Section("Time and compute", (Table("arm_cost", cost, cost_view(cost)),)),
     ]
 

@@ -196,6 +196,26 @@ CAUSES: Schema = {
     **{"n_classes": pl.Int64, "chance": pl.Float64},
     **_NOTE,
 }
+SCORED: Schema = {
+    **dict.fromkeys(["value", "lo", "hi"], pl.Float64),
+    **{"n": pl.Int64, "floor": pl.Float64, "chance": pl.Float64, "bag_best": pl.Float64},
+    **{"clusters": pl.Int64, "reason": pl.String},
+}
+"""fields of `analysis.binding.shares.Share`, and what a bag of concepts reaches at most"""
+BINDING: Schema = {
+    **{"objects": pl.Int64, "aspect": pl.String, "score": pl.String, "part": pl.String},
+    **dict.fromkeys(["protocol", "fitted", "side", "kind", "bank"], pl.String),
+    **{"balanced": pl.Boolean, "negatives": pl.Int64, "mapped": pl.Boolean},
+    **{"estimator": pl.String, "level": pl.Int64, "edit": pl.String},
+    **{"removed": pl.String, "permuted": pl.Boolean},
+    **SCORED,
+}
+"""columns of `binding`; those that a row's aspect does not know are null"""
+BINDING_FUNCTION: Schema = {
+    **{"objects": pl.Int64, "side": pl.String, "class": pl.String, "width": pl.Int64},
+    **{"fraction": pl.Float64, "split_seed": pl.Int64, "part": pl.String, "bank": pl.String},
+    **{"kind": pl.String, **SCORED, "ceiling": pl.Float64},
+}
 ANALYSES: dict[str, Schema] = {
     "similarity": SIMILARITY,
     "factorization": FACTORIZATION,
@@ -212,6 +232,8 @@ ANALYSES: dict[str, Schema] = {
     "circuit_sharing": CIRCUIT_SHARING,
     "modality_sharing": CIRCUIT_SHARING,
     "modality_gaps": MAP_DISTANCES,
+    "binding": BINDING,
+    "binding_function": BINDING_FUNCTION,
     "attribution_quality": ATTRIBUTION_QUALITY,
     "faithfulness": FAITHFULNESS,
     "circuit_parts": CIRCUIT_PARTS,

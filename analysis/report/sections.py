@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
+from analysis.report.binding_section import binding_sections
 from analysis.report.circuit_report import circuit_sections
 from analysis.report.comparison_views import contrasts_view, over_draws_view, spread_view
 from analysis.report.contrasts import over_draws
@@ -73,6 +74,7 @@ def report_sections(
         *text_sections(results),
         *sharing_sections(results),
         *modality_sections(results),
+        *binding_sections(results),
         *circuit_sections(results, differences),
         training_section(results),
         cost_section(results),

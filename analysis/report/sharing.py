@@ -238,7 +238,7 @@ def _kinds_charts(results: StudyResults, test_domain: str, means: pl.DataFrame) 
     geometry = with_test.filter(pl.col("measure").is_in(list(GEOMETRY)), classes=SHARED)
     sets = with_test.filter(pl.col("classes").is_in(list(CLASS_SETS)), measure=measure)
     parts: Parts = []
-    if geometry["measure"].n_unique() == len(GEOMETRY):
+    if geometry.drop_nulls("value")["measure"].n_unique() == len(GEOMETRY):
         figure = kinds_figure(geometry, settings, "measure", GEOMETRY, "alignment")
         label = f"The same directions, or other ones: S_id and S_rot, pairs with {test_domain}"
         note = f"{GEOMETRY_NOTE} {_extent(results.plan, geometry, settings)}"

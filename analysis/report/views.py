@@ -15,7 +15,12 @@ MISSING = "missing"
 NONE = "–"
 """there is nothing to be missed"""
 UNKNOWN = "not known"
-SPLIT_LABELS = {"test": "new instances", "test_unseen_drawing": "unseen drawings"}
+SPLIT_LABELS = {
+    "test": "new instances",
+    "test_unseen_drawing": "unseen drawings",
+    "test_scenes": "several objects",
+    "test_mixed": "several objects, seen and unseen",
+}
 CLASS_LABELS = {"held_out": "held-out classes", "seen": "seen classes"}
 
 
@@ -54,10 +59,15 @@ def headline_view(table: pl.DataFrame) -> View:
 def _splits_note(splits: list[str], rows: list[list[str]]) -> str:
     """What the columns of several test splits mean, and what a cell without images holds."""
     note = ""
-    if len(set(splits)) > 1:
+    if "test_unseen_drawing" in splits and len(set(splits)) > 1:
         note = (
             " New instances: drawings by artists that training shows; unseen drawings: by artists "
             "that it never shows."
+        )
+    elif "test_scenes" in splits:
+        note = (
+            " New instances: scenes of one object; of several, only the class of the object that "
+            "is named first counts as right."
         )
     return note + (f" {NONE}: no such test images." if any(NONE in row for row in rows) else "")
 

@@ -18,6 +18,7 @@ SLOW_FIGURES = (
     *("sharing_families.kinds_figure", "sharing_families.heat_figure"),
     *("sharing_maps.map_figure", "sharing_maps.heat_figure", "sharing_published.kinds_figure"),
     *("modality_section.layer_figure", "modality_section.kinds_figure"),
+    *("binding_section.behaviour_figure", "binding_section.function_figure"),
     *("circuit_sections.layer_figure", "circuit_sections.kinds_figure"),
     *("circuit_sections.heat_figure", "faithfulness_section.heat_figure"),
     *("faithfulness_section.curve_figure", "faithfulness_section.parts_figure"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import OmegaConf
+from planted_binding import FAMILIES as BINDING
+from planted_binding import PLANTERS as BINDING_PLANTERS
 from planted_circuit_tables import FAMILIES as CIRCUITS
 from planted_circuit_tables import PLANTERS as CIRCUIT_PLANTERS
 from planted_modal_tables import FAMILIES as MODALITIES
@@ -51,7 +53,7 @@ EVERYTHING = {
     "probes": True,
     "retrieval": True,
     "pretrained": ("ViT-B-32",),
-    "analyses": ("similarity", *FAMILIES, *MODALITIES, *CIRCUITS),
+    "analyses": ("similarity", *FAMILIES, *MODALITIES, *BINDING, *CIRCUITS),
 }
 """all that a study may ask for: `write_study(folder, **EVERYTHING)`"""
 MANY_RUNS = {"draws": DRAWS, "seeds": (0, 1, 2, 3)}
@@ -248,7 +250,7 @@ def _write_tables(
     similarity = similarity_of(run, plan, milestones)
     similarity.write_parquet(folder / "analysis" / "similarity.parquet")
     asked = {name for kind in plan.analyses for name in ANALYSES[AnalysisKind(kind)]}
-    planters = PLANTERS | MODAL_PLANTERS | CIRCUIT_PLANTERS
+    planters = PLANTERS | MODAL_PLANTERS | BINDING_PLANTERS | CIRCUIT_PLANTERS
     for name in sorted(asked & set(planters)):
         planters[name](run, plan).write_parquet(folder / "analysis" / f"{name}.parquet")
     if plan.probes:

@@ -302,6 +302,15 @@ def test_a_split_that_the_dataset_lacks_is_not_missing(planted_study, tmp_path):
     assert "missing" not in words
 
 
+def test_splits_of_scenes_have_labels_and_say_what_counts_as_right(planted_study):
+    several = pl.col("split").replace("test_unseen_drawing", "test_scenes")
+    table = tables.headline(load_results(planted_study.plan, planted_study.folder))
+    view = headline_view(table.with_columns(split=several))
+    assert "held-out classes, several objects" in view.columns
+    assert "named first counts as right" in view.caption
+    assert "artists" not in view.caption
+
+
 def test_a_class_set_without_test_images_is_a_dash_and_no_comparison(planted_study):
     plan = planted_study.plan
     few = dict.fromkeys(plan.domains, frozenset(CLASSES[:3]))  # none of them is held out

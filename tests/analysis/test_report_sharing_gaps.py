@@ -57,6 +57,18 @@ def test_a_setting_without_similarity_is_missing_and_all_others_are_drawn(tmp_pa
     assert texts == [["missing"], []]
 
 
+def test_measures_of_which_nothing_could_be_estimated_are_not_drawn(rich):
+    unknown = pl.col("measure").is_in(["s_id", "s_rot"])
+    emptied = {column: lacking(column, unknown) for column in ("value", "lo", "hi")}
+    emptied |= {column: lacking(column, unknown) for column in ("chance", "chance_lo", "chance_hi")}
+    poor = changed(rich, "similarity", **emptied)
+    pairs = sharing_pairs(poor)
+    section = layers_section(poor, pairs, sharing(pairs))
+    drawn = [part.name for part in section.parts if hasattr(part, "figure")]
+    assert drawn
+    assert not [name for name in drawn if name.startswith("sharing-geometry")]
+
+
 def test_runs_of_which_the_same_is_to_be_said_have_one_sentence(tmp_path):
     study = write_study(tmp_path / "study", settings=(NATURAL, "leave_out_domain"))
     for run in study.plan.runs:

@@ -269,7 +269,9 @@ def test_the_stage_writes_the_tables_and_takes_away_what_another_configuration_l
 
 
 def test_a_clippo_whose_canvas_is_too_small_for_its_prompts_is_refused_before_training(tmp_path):
-    planned = replace(plan(tmp_path), model=load_config("models", "clippo-tiny"))
+    planned = replace(
+        plan(tmp_path), model=load_config("models", "clippo-tiny", ["cut_texts=false"])
+    )
     name = "x" * 60
     wide = SimpleNamespace(
         pixels=64,
