@@ -60,6 +60,7 @@ def coverage_figure(models: pl.DataFrame, means: pl.DataFrame) -> Figure:
         axes.set_xlabel("share of objects that training shows")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.set_xlim(0, 1)
         axes.set_ylim(-0.03, 1.03)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
@@ -80,7 +81,7 @@ def _panel(axes: Axes, models: pl.DataFrame, means: pl.DataFrame) -> None:
         axes.plot(line["coverage"] + shift, line["value"], color=colour, linewidth=1.4)
         band = line.drop_nulls("lo")
         value, lo, hi = (band[key].to_numpy() for key in ("value", "lo", "hi"))
-        errors = np.maximum([value - np.clip(lo, 0, 1), np.clip(hi, 0, 1) - value], 0)
+        errors = np.maximum([value - lo, hi - value], 0)
         axes.errorbar(
             (band["coverage"] + shift).to_numpy(),
             value,

@@ -43,7 +43,8 @@ def over_seeds(table: pl.DataFrame) -> pl.DataFrame:
         table: rows of `scored`.
 
     Returns:
-        CELL, `familiarity`, `score`; `value`, `lo`, `hi` (None for fewer than three models),
+        CELL, `familiarity`, `score`; `value`, `lo`, `hi` (cut at 0 and 1; None for fewer than three
+        models),
         `smallest`, `largest`, `models` with a value, `missing` models and the first `reason`;
         `floor` and `chance`, means.
     """
@@ -51,7 +52,7 @@ def over_seeds(table: pl.DataFrame) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for key, group in table.group_by(keys, maintain_order=True):
         known = group.drop_nulls("value")
-        lo, hi = t_interval(known["value"].to_list())
+        lo, hi = _within(*t_interval(known["value"].to_list()))
         reasons = group.filter(pl.col("value").is_null())["reason"].drop_nulls()
         numbers = {"value": known["value"].mean(), "lo": lo, "hi": hi}
         numbers |= {"smallest": known["value"].min(), "largest": known["value"].max()}
@@ -60,6 +61,11 @@ def over_seeds(table: pl.DataFrame) -> pl.DataFrame:
         reason = reasons[0] if len(reasons) else None
         rows.append(dict(zip(keys, key, strict=True)) | numbers | counts | {"reason": reason})
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _within(lo: float | None, hi: float | None) -> tuple[float | None, float | None]:
+    """An interval of a share, which lies between 0 and 1 whatever Student says."""
+    return None if lo is None else max(lo, 0.0), None if hi is None else min(hi, 1.0)
 
 
 def carried(scores: pl.DataFrame, functions: pl.DataFrame) -> pl.DataFrame:
