@@ -17,8 +17,10 @@ from analysis.run import analyze_run
 from gen.schema import AnalysisKind
 from gen.sweep.study import load_study
 
+SCENES_ONLY = AnalysisKind.binding
+"""has a test of its own, on scenes"""
 EVERYTHING = (
-    f"analysis.kinds=[{','.join(kind.name for kind in AnalysisKind)}]",
+    f"analysis.kinds=[{','.join(kind.name for kind in AnalysisKind if kind is not SCENES_ONLY)}]",
     "analysis.levels=[residual,channel]",
     "settings=[cg_high_diversity]",
 )
