@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Workers that share the cores take one thread each; set before anything counts them.
@@ -14,3 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A machine that does other work at the same time is no defect of ours.
 settings.register_profile("clipgen", deadline=None)
 settings.load_profile("clipgen")
+
+FIRST = ("test_chaos.py", "test_domainnet_layout.py", "test_whole_way.py", "test_killed.py")
+"""files of tests that take minutes begin, so that no worker waits for another's end; as every worker
+begins with two tests, the longest has a short one beside it"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
