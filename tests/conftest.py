@@ -17,8 +17,8 @@ settings.register_profile("clipgen", deadline=None)
 settings.load_profile("clipgen")
 
 FIRST = ("test_chaos.py", "test_domainnet_layout.py", "test_whole_way.py", "test_killed.py")
-"""files of tests that take minutes begin, so that no worker waits for another's end; as every worker
-begins with two tests, the longest has a short one beside it"""
+"""files of tests that take minutes begin, so that no worker waits for another's end; every worker
+begins with two tests, so the longest has a short one beside it"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
