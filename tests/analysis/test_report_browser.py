@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from planting import COMMAND, EVERYTHING, MANY_RUNS, write_arms, write_study
+from planting import BINDING, COMMAND, EVERYTHING, MANY_RUNS, write_arms, write_study
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -194,9 +194,11 @@ def test_without_script_everything_is_there_and_heads_are_words(rich_report, tmp
 
 @pytest.fixture(scope="module")
 def many_report(tmp_path_factory):
-    """Folder of the report on more than a hundred runs."""
+    """Folder of the report on more than a hundred runs, with all that icons can be asked."""
     folder = tmp_path_factory.mktemp("many")
-    study = write_study(folder / "planted", **(EVERYTHING | MANY_RUNS))
+    on_icons = [name for name in EVERYTHING["analyses"] if name not in BINDING]
+    asked = EVERYTHING | MANY_RUNS | {"analyses": on_icons}
+    study = write_study(folder / "planted", **asked)
     assert len(study.plan.runs) > 100
     write_report(load_results(study.plan, study.folder), folder / "report", COMMAND)
     return folder / "report"
