@@ -17,7 +17,6 @@ import polars as pl
 from analysis.binding.controlled.condition import Condition
 from analysis.binding.controlled.world import world_of
 from analysis.binding.embedded import EmbeddedScenes
-from gen.schema.binding import ControlledTraining, Variant
 from splits.files import replacing, write_json
 
 ARRAYS = ("scenes", "images", "texts", "swaps", "single_images", "single_texts")
@@ -76,16 +75,6 @@ def load_embedded(folder: Path, condition: Condition) -> EmbeddedScenes:
         return EmbeddedScenes(world.space, world.split, **{name: arrays[name] for name in ARRAYS})
 
 
-def all_results(folder: Path) -> list[Result]:
-    """Every result in a folder, of whatever grid, in the order of the files' names."""
-    contents = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
-    ]
-    return [
-        Result(**content | {"condition": _condition(content["condition"])}) for content in contents
-    ]
-
-
 def score_table(results: Iterable[tuple[str, Result]]) -> pl.DataFrame:
     """All scores of results, each with the name of its grid and its condition: a row per score."""
     rows = [_named(grid, result) | row for grid, result in results for row in result.scores]
@@ -117,14 +106,3 @@ def _named(grid: str, result: Result) -> dict[str, Any]:
 
 def _arrays_path(folder: Path, condition: Condition) -> Path:
     return folder / f"{condition.key}.npz"
-
-
-def _condition(content: dict[str, Any]) -> Condition:
-    return Condition(
-        **content
-        | {
-            "variant": Variant[content["variant"]],
-            "sizes": tuple(content["sizes"]),
-            "training": ControlledTraining(**content["training"]),
-        }
-    )
