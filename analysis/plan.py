@@ -65,6 +65,7 @@ def plan_of(study: Study) -> StudyPlan:
         analyses=tuple(kind.name for kind in study.config.analysis.kinds),
         primary=(study.config.analysis.primary_site, study.config.analysis.primary_measure.name),
         dataset_sha256=study.dataset.sha256,
+        coverage=study.config.coverage,
     )
 
 

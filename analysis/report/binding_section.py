@@ -7,15 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from analysis.binding.complexity import Complexity
 from analysis.report.arms import Arms, label_of
 from analysis.report.binding_figures import (
     MOST_PANELS,
     behaviour_figure,
-    class_label,
     function_figure,
-    models_figure,
 )
+from analysis.report.binding_models import models_parts, simplest_columns
 from analysis.report.binding_tables import (
     ACROSS,
     ANY,
@@ -28,10 +26,10 @@ from analysis.report.binding_tables import (
     novel_part,
 )
 from analysis.report.binding_views import SIDES, behaviour_view, geometry_views
+from analysis.report.schemas import BINDING_MODELS
 from analysis.report.section import Chart, Part, Section, Table, Text
 from analysis.report.study import PlannedRun, StudyResults
 from analysis.report.summary import percent, setting_label
-from analysis.statistics import Refused
 
 TITLE = "Concept binding"
 MEANING = (
@@ -54,16 +52,6 @@ FUNCTION_NOTE = (
     "dashed line, binding is a simple rule; where none does, it is a table, or nothing. Bands: "
     "95 % over three draws of the fitted objects, Student's t."
 )
-MODELS_NOTE = (
-    "A point per model and what it makes of unseen objects (of all scenes where its training is "
-    "not known). To the right of the dotted line: captions and images agree on what is bound. "
-    "Above the other: images hold their objects. Published of pretrained CLIPs: above and not to "
-    "the right. The marker: the simplest class of functions that carries the objects of images to "
-    "unseen ones, at any share of fitted objects. Bars: 95 % over families of scenes."
-)
-NO_CLASS = "none of the classes"
-NOTHING = "nothing to carry"
-UNTOLD = "not analysed"
 GUESS = 0.5
 """of an image between two captions"""
 VERDICTS = {
@@ -82,17 +70,6 @@ UNLEARNED = (
     "Captions with a replaced value are not told apart either: across modalities not even concepts "
     "are known, and nothing can be told of how they are bound."
 )
-POINTS: dict[str, Any] = {
-    **{"run": pl.String, "model": pl.String, "group": pl.String},
-    **{"objects": pl.Int64, "part": pl.String},
-    **{
-        f"{key}{end}": pl.Int64 if end == "_n" else pl.Float64
-        for key in (CONCEPTS, ACROSS, WITHIN)
-        for end in ("", "_n", "_lo", "_hi", "_bag")
-    },
-    **{"simplest": pl.String, "fraction": pl.Float64, "why": pl.String},
-}
-"""columns of `model_points`"""
 MOST_TOLD = 8
 """models that have a sentence of their own"""
 
@@ -106,7 +83,7 @@ def binding_sections(results: StudyResults) -> list[Section]:
     labels = run_labels(results)
     points = model_points(results)
     parts += [Text(sentence) for sentence in claim_sentences(points)]
-    parts += [_models_chart(points), Table("binding_models", points)]
+    parts += models_parts(points, results.controlled, results.plan.coverage)
     for size in table["objects"].unique(maintain_order=True):
         rows = table.filter(objects=size)
         parts.append(
@@ -133,7 +110,8 @@ def arm_binding_sections(arms: Arms) -> list[Section]:
         return []
     points = pl.concat(found).unique("run", maintain_order=True)
     told = [Text(sentence) for sentence in claim_sentences(points)]
-    shown = (_models_chart(points), Table("binding_models", points))
+    first = arms[0].results
+    shown = models_parts(points, first.controlled, first.plan.coverage)
     return [Section(TITLE, (Text(MEANING), *told, *shown))]
 
 
@@ -168,9 +146,7 @@ def model_points(results: StudyResults, arm: str = "") -> pl.DataFrame:
         arm: what labels begin with; pretrained models belong to no arm.
 
     Returns:
-        POINTS: the `model` in words, its `group` (models of one setting); scores with `_n`, `_lo`,
-        `_hi` and `_bag`; the `simplest` class of functions, its `fraction`, and `why` there is
-        none.
+        `schemas.BINDING_MODELS`; models of one setting are a `group`.
     """
     table, labels = behaviour(results), run_labels(results)
     fewest = int(table["objects"].to_numpy().min())
@@ -186,31 +162,8 @@ def model_points(results: StudyResults, arm: str = "") -> pl.DataFrame:
             (score,) = own.filter(measure=key, part=part).head(1).to_dicts() or [{}]
             row |= {key: score.get("value"), f"{key}_n": score.get("n")}
             row |= {f"{key}_{end}": score.get(end) for end in ("lo", "hi", "bag")}
-        rows.append(row | _simplest(found.get((run.name, fewest))))
-    return pl.DataFrame(rows, schema=POINTS)
-
-
-def _simplest(found: Complexity | Refused | None) -> dict[str, Any]:
-    if found is None:
-        return {"simplest": UNTOLD, "fraction": None, "why": "no table of binding functions"}
-    if isinstance(found, Refused):
-        return {"simplest": NOTHING, "fraction": None, "why": found.reason}
-    if found.simplest is None:
-        why = f"no class reaches {percent(found.share)} of the ceiling"
-        return {"simplest": NO_CLASS, "fraction": None, "why": why}
-    name = class_label(found.simplest.kind, found.simplest.width)
-    return {"simplest": name, "fraction": found.simplest.fraction, "why": ""}
-
-
-def _models_chart(points: pl.DataFrame) -> Chart:
-    known = points.drop_nulls([ACROSS, WITHIN])
-    return Chart(
-        name="binding-models",
-        figure=models_figure(points) if known.height else None,
-        data="binding_models",
-        label="Binding across modalities and within images",
-        note=MODELS_NOTE,
-    )
+        rows.append(row | simplest_columns(found.get((run.name, fewest))))
+    return pl.DataFrame(rows, schema=BINDING_MODELS)
 
 
 def claim_sentences(points: pl.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from analysis.report.binding_figures import class_label
-from analysis.report.coverage_tables import FAMILIARITIES
+from analysis.report.coverage_tables import FAMILIARITIES, OBJECT, SWAP
 from analysis.report.figures import COLOURS, GREY, NARROW, WIDTH, legend, styled
 
 LOOKS = dict(zip(FAMILIARITIES, ("#0072B2", "#009E73", "#D55E00"), strict=True))
@@ -22,6 +22,12 @@ LETTERS = 30
 """of a line of a panel's title"""
 APART = 0.008
 """between the lines of a panel, in coverage"""
+BOUND = {
+    SWAP: "model prefers unseen objects to their swap",
+    OBJECT: "model recognises unseen objects, of all",
+}
+BAGS = {SWAP: 1 / 2, OBJECT: 1 / 6}
+"""what a bag of concepts reaches by guessing, of two objects"""
 Panel = tuple[str, float]
 """a grid and its share of swapped pairs"""
 
@@ -103,7 +109,7 @@ def carried_figure(table: pl.DataFrame) -> Figure:
     Args:
         table: of `coverage_tables.carried`.
     """
-    known = table.drop_nulls(["swap", "share"])
+    known = table.drop_nulls(["bound", "share"])
     grids = known["grid"].unique(maintain_order=True).to_list()
     size = (WIDTH if len(grids) > 1 else NARROW, 3.9)
     figure = Figure(figsize=size, layout="constrained")
@@ -116,10 +122,11 @@ def carried_figure(table: pl.DataFrame) -> Figure:
             dots = known.filter(pl.col("class") == name, pl.col("width").eq_missing(width))
             dots = dots.filter(grid=grid)
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(dots["swap"], dots["share"], "o", color=colour, markersize=4, alpha=0.8)
+            axes.plot(dots["bound"], dots["share"], "o", color=colour, markersize=4, alpha=0.8)
+        by = known.filter(grid=grid)["bound_by"][0]
         axes.set_title(grid)
-        axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
-        axes.set_xlabel("model prefers unseen objects to their swap")
+        axes.axvline(BAGS[by], color=GREY, linestyle=":", linewidth=1.2)
+        axes.set_xlabel(BOUND[by])
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.set_ylim(-0.03, max(1.05, 1.05 * float(known["share"].to_numpy().max())))
@@ -135,6 +142,6 @@ def carried_figure(table: pl.DataFrame) -> Figure:
         )
         for n, which in enumerate(classes)
     ]
-    bag = Line2D([], [], color=GREY, linestyle=":", label="bag of concepts")
+    bag = Line2D([], [], color=GREY, linestyle=":", label="bag of concepts that guesses")
     legend(figure, [*handles, bag])
     return figure

@@ -9,6 +9,8 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from analysis.report.binding_figures import class_label
+from analysis.report.binding_models import models_chart
+from analysis.report.controlled_models import controlled_models
 from analysis.report.coverage_figures import (
     carried_figure,
     coverage_figure,
@@ -18,9 +20,11 @@ from analysis.report.coverage_figures import (
 from analysis.report.coverage_tables import (
     CELL,
     FAMILIARITIES,
+    OBJECT,
     SCORES,
     SWAP,
     carried,
+    carried_over_seeds,
     emerges,
     over_seeds,
     scored,
@@ -45,6 +49,10 @@ READING = (
     "dotted line it is a bag of concepts for them. Swaps are matched: both scenes are of train "
     "objects, or both of unseen ones."
 )
+BOUND_WORDS = {
+    SWAP: "matched swaps of unseen objects",
+    OBJECT: "unseen objects that they recognise",
+}
 CARRIED_TEXT = (
     "Functions of rising complexity were fitted to the embeddings of every model, on scenes of "
     "70 % of the objects, and asked for scenes of the others (docs/binding_function.md): how many "
@@ -120,7 +128,9 @@ def coverage_sections(scores: pl.DataFrame, functions: pl.DataFrame) -> list[Sec
         )
     parts.append(Table("coverage", means, _view(means)))
     parts.append(Table("scores", scores))
-    return [Section("Coverage", tuple(parts)), *_functions(shown, functions)]
+    points = controlled_models(scores, functions)
+    models = Section("Models", (models_chart(points), Table("binding_models", points)))
+    return [Section("Coverage", tuple(parts)), *_functions(shown, functions), models]
 
 
 def _told_panels(rows: pl.DataFrame) -> pl.DataFrame:
@@ -225,7 +235,8 @@ def _functions(scores: pl.DataFrame, functions: pl.DataFrame) -> list[Section]:
     if functions.is_empty():
         return []
     table = carried(scores, functions)
-    known = table.drop_nulls(["swap", "share"])
+    known = table.drop_nulls(["bound", "share"])
+    means = carried_over_seeds(table)
     sentences = [Text(line) for line in relation_sentences(known)]
     chart = Chart(
         name="carried",
@@ -234,34 +245,59 @@ def _functions(scores: pl.DataFrame, functions: pl.DataFrame) -> list[Section]:
         label="What functions carry of a model's objects, by how well it binds unseen ones",
         note=CARRIED_NOTE,
     )
-    return [
-        Section(
-            "By what function", (Text(CARRIED_TEXT), *sentences, chart, Table("carried", table))
+    told = means.filter(pl.col("models") > 0)
+    view = _carried_view(told) if told.height else None
+    tables = (Table("carried_means", means, view), Table("carried", table))
+    return [Section("By what function", (Text(CARRIED_TEXT), *sentences, chart, *tables))]
+
+
+def _carried_view(means: pl.DataFrame) -> View:
+    """`coverage_tables.carried_over_seeds`: a row per cell, a column per class of functions."""
+    classes = means.select("class", "width").unique(maintain_order=True).rows()
+    rows = []
+    for key, group in means.group_by(CELL, maintain_order=True):
+        of = dict(zip(CELL, key, strict=True))
+        cells = {(row["class"], row["width"]): row for row in group.iter_rows(named=True)}
+        first = group.row(0, named=True)
+        bound = NONE if first["bound"] is None else percent(first["bound"])
+        rows.append(
+            [of["grid"], percent(of["coverage"], 0), percent(of["swap_share"], 0), bound]
+            + [percent(first["ceiling"]), _models(first)]
+            + [_mean(cells[one] | {"value": cells[one]["share"]}) for one in classes]
         )
-    ]
+    columns = ["Grid", "Coverage", "Swapped pairs", "Bound", "Ceiling", "Models"]
+    caption = (
+        "Objects that probes find in predicted scenes of unseen objects, as a share of those that "
+        "they find in true ones (the ceiling): mean over models with other seeds, with Student's "
+        "95 % interval over them from three on. Bound: what the figure has below, mean of the "
+        "same models. Only models whose ceiling is above what a bag may reach."
+    )
+    labels = [class_label(str(name), width) for name, width in classes]
+    return View(caption, [*columns, *labels], rows, headers=3)
 
 
 def relation_sentences(known: pl.DataFrame) -> list[str]:
     """Of every grid and class: do models that bind unseen objects have more of it carried?
 
     Args:
-        known: rows of `coverage_tables.carried` with `swap` and `share`.
+        known: rows of `coverage_tables.carried` with `bound` and `share`.
     """
     told = []
     for grid, rows in known.group_by("grid", maintain_order=True):
         parts = []
         for (name, width), group in rows.group_by("class", "width", maintain_order=True):
             label = class_label(str(name), None if width is None else int(width))
-            if group["swap"].n_unique() < FEWEST:
+            if group["bound"].n_unique() < FEWEST:
                 parts.append(f"{label} not told ({group.height} models, too few of other scores)")
                 continue
             if group["share"].n_unique() == 1:
                 parts.append(f"{label} not told (the same share of all models)")
                 continue
-            rho = spearmanr(group["swap"].to_numpy(), group["share"].to_numpy())
+            rho = spearmanr(group["bound"].to_numpy(), group["share"].to_numpy())
             parts.append(f"{label} {rho.statistic:+.2f} (p = {rho.pvalue:.2g})")
+        bound = BOUND_WORDS[rows["bound_by"][0]]
         told.append(
-            f"{grid[0]}: rank correlation over models of matched swaps of unseen objects with the "
+            f"{grid[0]}: rank correlation over models of {bound} with the "
             f"share that is carried: {'; '.join(parts)}. {rows['key'].n_unique()} models, not "
             "corrected for several classes; models of one coverage are no independent draws of it."
         )

@@ -19,6 +19,7 @@ FAMILIARITIES = {
 SCORES = {
     "swap": "prefers the scene to its swap",
     "object": "recognises the objects, of all",
+    "probe": "holds the objects: probes on scenes",
     "concept": "recognises the concepts",
     "replaced": "prefers the scene to one value replaced",
 }
@@ -79,16 +80,49 @@ def carried(scores: pl.DataFrame, functions: pl.DataFrame) -> pl.DataFrame:
         A row per model and class: CELL, `key`, `seed`, `class`, `width`; `value`, `lo`, `hi`:
         objects recognised in predicted scenes of objects that the fit did not see, `ceiling` in
         true ones, `bag_best`, `share` = value / ceiling where the ceiling is above what a bag may
-        reach, `reason`; `swap`: matched swap accuracy on the model's own unseen objects.
+        reach, `reason`; `bound`: how well the model binds its own unseen objects, by the score
+        `bound_by`: all objects of a scene recognised among all (OBJECT), or, in grids whose models
+        have no queries of objects, matched swaps (SWAP).
     """
-    swaps = scores.filter(score=SWAP, familiarity=UNSEEN).select("grid", "key", swap="value")
     rows = functions.filter(kind="object", bank="full", part=UNSEEN)
     is_told = pl.col("ceiling") > pl.col("bag_best")
-    table = rows.join(swaps, on=["grid", "key"], how="left", maintain_order="left").with_columns(
-        share=pl.when(is_told).then(pl.col("value") / pl.col("ceiling"))
-    )
+    table = rows.join(_bound(scores), on=["grid", "key"], how="left", maintain_order="left")
+    table = table.with_columns(share=pl.when(is_told).then(pl.col("value") / pl.col("ceiling")))
     columns = [*CELL, "key", "seed", "class", "width", "value", "lo", "hi", "ceiling", "bag_best"]
-    return table.select(*columns, "share", "reason", "swap")
+    return table.select(*columns, "share", "reason", "bound", "bound_by")
+
+
+def _bound(scores: pl.DataFrame) -> pl.DataFrame:
+    """Grid and key of every model, `bound` and `bound_by`."""
+    unseen = scores.filter(familiarity=UNSEEN).select(
+        "grid", "key", bound_by="score", bound="value"
+    )
+    objects = unseen.filter(bound_by=OBJECT)
+    has_objects = objects.drop_nulls("bound")["grid"].unique().to_list()
+    in_them = pl.col("grid").is_in(has_objects)
+    return pl.concat([objects.filter(in_them), unseen.filter(~in_them, bound_by=SWAP)])
+
+
+def carried_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
+    """Means of `share` over the models of a cell, with Student's interval, by class of functions.
+
+    Args:
+        table: of `carried`.
+
+    Returns:
+        CELL, `class`, `width`; `share`, `lo`, `hi` (None for fewer than three models), `bound` and
+        `ceiling` (means), `models` with a share, and `missing` ones.
+    """
+    keys = [*CELL, "class", "width"]
+    rows: list[dict[str, Any]] = []
+    for key, group in table.group_by(keys, maintain_order=True):
+        known = group.drop_nulls("share")
+        lo, hi = _within(*t_interval(known["share"].to_list()))
+        row = dict(zip(keys, key, strict=True))
+        row |= {"share": known["share"].mean(), "lo": lo, "hi": hi}
+        row |= {name: group[name].mean() for name in ("bound", "ceiling")}
+        rows.append(row | {"models": known.height, "missing": group.height - known.height})
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def emerges(table: pl.DataFrame, grid: str, swap_share: float) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.report.schemas import REMEDIES
 from analysis.report.states import strangers
-from analysis.report.study import StudyPlan
+from analysis.report.study import StudyPlan, controlled_path
 from gen.runs import ATTEMPTS, sha256_of
 from splits.files import write_json
 
@@ -44,7 +44,8 @@ def report_key(plans: Sequence[StudyPlan], folder: Path, *facts: Any) -> str:
     planned = {run.name: [run.results_key, run.twin] for plan in plans for run in plan.runs}
     others = [strangers(plan, folder) for plan in plans]
     study = _content(folder / "study.yaml")
-    return sha256_of([facts, parts, planned, study, manifests, runs, others])
+    controlled = [_content(controlled_path(plan, folder)) for plan in plans if plan.coverage]
+    return sha256_of([facts, parts, planned, study, manifests, runs, others, controlled])
 
 
 def _traces(folder: Path) -> Iterator[str]:

@@ -216,6 +216,19 @@ BINDING_FUNCTION: Schema = {
     **{"fraction": pl.Float64, "split_seed": pl.Int64, "part": pl.String, "bank": pl.String},
     **{"kind": pl.String, **SCORED, "ceiling": pl.Float64},
 }
+BINDING_MODELS: Schema = {
+    **{"run": pl.String, "model": pl.String, "group": pl.String},
+    **{"objects": pl.Int64, "part": pl.String},
+    **{
+        f"{measure}{end}": pl.Int64 if end == "_n" else pl.Float64
+        for measure in ("replaced", "swap", "object_images")
+        for end in ("", "_n", "_lo", "_hi", "_bag")
+    },
+    **{"simplest": pl.String, "fraction": pl.Float64, "why": pl.String},
+}
+"""a model in words, the group that shares its colour; what it makes of scenes of the fewest objects
+(`binding_tables.MEASURES`, with what a bag reaches); the simplest class of functions that carries
+its objects, the share of fitted ones, or why there is none"""
 ANALYSES: dict[str, Schema] = {
     "similarity": SIMILARITY,
     "factorization": FACTORIZATION,

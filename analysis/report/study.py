@@ -13,6 +13,7 @@ import polars as pl
 
 from analysis.report.schemas import (
     ANALYSES,
+    BINDING_MODELS,
     CAUSE_DEPARTURES,
     CAUSE_QUANTITIES,
     CELLS,
@@ -32,6 +33,7 @@ from analysis.report.states import (
     strangers,
 )
 from analysis.report.study_files import (
+    UNREADABLE,
     collect,
     read_lines,
     read_manifests,
@@ -45,6 +47,7 @@ from gen.runs import Target
 from gen.schema import AnalysisKind
 
 HEADLINE_METRIC = "balanced_top1"
+CONTROLLED_FILE = "models.parquet"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class StudyPlan:
         dataset_sha256: hash of the dataset; empty where it is not known.
         arm: which of its study's ways to train this is; empty where it has one.
         siblings: names of the runs of its study's arms.
+        coverage: name of the coverage sweep whose models stand beside the study's; empty: none.
     """
 
     name: str
@@ -127,6 +131,7 @@ class StudyPlan:
     dataset_sha256: str = ""
     arm: str = ""
     siblings: frozenset[str] = frozenset()
+    coverage: str = ""
 
     @property
     def title(self) -> str:
@@ -184,6 +189,7 @@ class StudyResults:
         analyses: the tables of the study's analyses in the same way, by name; those that the
             study does not ask for are empty. Similarity at milestones is that of the primary
             measure on seen classes.
+        controlled: a row per model of the plan's coverage sweep (`schemas.BINDING_MODELS`).
         mixtures: manifest by name of the mixture's folder.
         records: run.json by run, of all that are begun and not stale.
         problems: what is damaged or absent although it should be there, one sentence each.
@@ -201,6 +207,7 @@ class StudyResults:
     text_probes: pl.DataFrame
     metrics: pl.DataFrame
     analyses: dict[str, pl.DataFrame]
+    controlled: pl.DataFrame
     mixtures: dict[str, dict[str, Any]]
     records: dict[str, dict[str, Any]]
     problems: tuple[str, ...]
@@ -248,6 +255,7 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
         runs=_run_table(plan, states),
         **{name: table for name, table in tables.items() if name not in ANALYSES},
         analyses={name: tables[name] for name in ANALYSES},
+        controlled=_read_controlled(plan, folder, problems),
         metrics=collect(folder, logged, "metrics.jsonl", METRICS, read_lines, problems),
         mixtures=read_manifests(folder / "mixtures", _wanted_mixtures(plan), problems),
         records=counted,
@@ -257,6 +265,28 @@ def load_results(plan: StudyPlan, folder: Path, *, every_class: bool = False) ->
             {run.name: markers[run.name] for run in done if run.name not in mixed}, records
         ),
     )
+
+
+def controlled_path(plan: StudyPlan, folder: Path) -> Path:
+    """The table of the models of a plan's coverage sweep, which is in the same folder of results.
+
+    Args:
+        plan: that names the sweep.
+        folder: of the study.
+    """
+    return folder.parent / "coverage" / plan.coverage / CONTROLLED_FILE
+
+
+def _read_controlled(plan: StudyPlan, folder: Path, problems: list[str]) -> pl.DataFrame:
+    """The models of the plan's coverage sweep; no rows where it was not run."""
+    path = controlled_path(plan, folder)
+    if plan.coverage and path.is_file():
+        try:
+            return read_parquet(path, BINDING_MODELS)
+        except UNREADABLE as error:
+            again = f"clipgen coverage {plan.coverage} writes it again"
+            problems.append(f"{path} cannot be read ({str(error)[:120]}); {again}")
+    return pl.DataFrame(schema=BINDING_MODELS)
 
 
 def _without(tables: dict[str, pl.DataFrame], runs: Collection[str]) -> dict[str, pl.DataFrame]:

@@ -108,6 +108,7 @@ def _tell_plan(grids: dict[str, list[Condition]], device: torch.device, slots: i
 def _write(name: str, grids: dict[str, list[Condition]], folder: Path, missing: int) -> None:
     """Write the tables of all that is done and their page, and show the headline."""
     from analysis.binding.controlled.results import function_table, load, score_table, scores_path
+    from analysis.report.controlled_models import controlled_models
     from analysis.report.coverage_page import write_coverage_page
     from splits.files import replacing
 
@@ -120,7 +121,9 @@ def _write(name: str, grids: dict[str, list[Condition]], folder: Path, missing: 
     if not done:
         return
     scores, functions = score_table(done), function_table(done)
-    for table, rows in (("scores", scores), ("functions", functions)):
+    tables = {"scores": scores, "functions": functions}
+    tables["models"] = controlled_models(scores, functions)
+    for table, rows in tables.items():
         with replacing(folder / f"{table}.parquet") as temporary:
             rows.write_parquet(temporary)
     _show(scores)

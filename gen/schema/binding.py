@@ -25,7 +25,9 @@ class ControlledTraining:
     batch: int = 128
     """scenes of a step"""
     width: int = 64
-    """of both encoders and of the embedding"""
+    """of both encoders"""
+    dimensions: int = 64
+    """of the embedding"""
     layers: int = 2
     heads: int = 4
     learning_rate: float = 1e-3

@@ -147,6 +147,9 @@ class StudyConfig:
     as in `exclude` choose which runs, and may name seeds that are not among `seeds`"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    coverage: str = ""
+    """name of a coverage sweep (`clipgen coverage`) whose models stand beside the study's in the
+    report on binding"""
     pretrained: dict[str, PretrainedConfig] = field(default_factory=dict)
     """models that are there already, by the name that the study gives them"""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)

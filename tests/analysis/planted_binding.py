@@ -9,9 +9,8 @@ from itertools import product
 import polars as pl
 from planted_tables import planted_setting
 
-from analysis.report.binding_section import POINTS
 from analysis.report.binding_tables import ACROSS, CONCEPTS, NOVEL, WITHIN
-from analysis.report.schemas import BINDING, BINDING_FUNCTION
+from analysis.report.schemas import BINDING, BINDING_FUNCTION, BINDING_MODELS
 from analysis.report.study import PlannedRun, StudyPlan, StudyResults
 
 ACROSS_WITHIN = {
@@ -183,4 +182,4 @@ def level(key: str, value: float, lo: float, *, bag: float = 0.5) -> dict:
 
 def points_of(*rows: dict) -> pl.DataFrame:
     """Rows as `model_points` has them."""
-    return pl.DataFrame(rows, schema=POINTS)
+    return pl.DataFrame(rows, schema=BINDING_MODELS)

@@ -6,6 +6,9 @@ protocols and banks with other numbers.
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from planted_binding import (
@@ -24,14 +27,12 @@ from planting import load, write_arms, write_study
 
 from analysis.report.arms import arm_differences
 from analysis.report.arms_page import arms_sections
+from analysis.report.binding_models import NO_CLASS, NOTHING, UNTOLD
 from analysis.report.binding_section import (
     MOST_TOLD,
-    NO_CLASS,
-    NOTHING,
     TITLE,
     UNLEARNED,
     UNSCORED,
-    UNTOLD,
     arm_binding_sections,
     binding_sections,
     claim_sentences,
@@ -51,6 +52,7 @@ from analysis.report.binding_tables import (
     function_curves,
     novel_part,
 )
+from analysis.report.freshness import report_key
 from analysis.report.page import named_charts, named_tables
 from analysis.report.schemas import BINDING
 from analysis.report.section import Chart, Table, Text
@@ -323,6 +325,47 @@ def test_arms_stand_on_one_figure_by_their_labels(tmp_path, bare):
     titles = [part.title for part in arms_sections(arms, arm_differences(arms))]
     assert TITLE in titles
     assert arm_binding_sections([ComparedStudy(bare, {"study": {}})]) == []
+
+
+@pytest.fixture(scope="module")
+def beside(whole, tmp_path_factory):
+    """The planted study, once without and once with a coverage sweep of two models."""
+    folder = tmp_path_factory.mktemp("beside") / "planted"
+    shutil.copytree(whole.folder, folder)
+    study = replace(whole, folder=folder, plan=replace(whole.plan, coverage="small"))
+    alone = load(study)
+    sweep = folder.parent / "coverage" / "small"
+    sweep.mkdir(parents=True)
+    untold = {key: None for key in level(ACROSS, 0.5, 0.4)}
+    points = [point(run="k1", model="pictures", group="pictures"), point(run="k2", **untold)]
+    points_of(*points).write_parquet(sweep / "models.parquet")
+    return study, alone, load(study)
+
+
+def test_controlled_models_stand_beside_those_of_the_study(beside, results):
+    _, _, known = beside
+    (section,) = binding_sections(known)
+    table = named_tables([section])["binding_models"]
+    assert table["run"].to_list() == [*model_points(results)["run"], "k1", "k2"]
+    chart = named_charts([section])["binding-models"]
+    assert len(chart.figure.axes[0].containers) == len(MODELS) + 1
+    texts = [part.text for part in parts_of([section], Text)]
+    assert any("controlled models of the coverage sweep small: 1 of 2, of the" in t for t in texts)
+    assert sum("an image prefers its caption" in text for text in texts) == len(MODELS)
+
+
+def test_a_sweep_that_was_not_run_is_said_and_one_that_cannot_be_read_is_a_problem(beside):
+    study, alone, _ = beside
+    assert alone.problems == ()
+    texts = [part.text for part in parts_of(binding_sections(alone), Text)]
+    assert "No controlled models beside them: run clipgen coverage small." in texts
+    path = study.folder.parent / "coverage" / "small" / "models.parquet"
+    key = report_key([study.plan], study.folder)
+    path.write_bytes(b"torn")
+    assert report_key([study.plan], study.folder) != key
+    (problem,) = load(study).problems
+    assert "cannot be read" in problem
+    assert "clipgen coverage small writes it again" in problem
 
 
 def test_an_arm_without_any_value_stands_beside_the_others(tmp_path):

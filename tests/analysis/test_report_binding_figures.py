@@ -17,7 +17,8 @@ from planted_binding import (
 from planting import load, write_study
 
 from analysis.report.binding_figures import behaviour_figure, function_figure, models_figure
-from analysis.report.binding_section import NO_CLASS, run_labels
+from analysis.report.binding_models import NO_CLASS
+from analysis.report.binding_section import run_labels
 from analysis.report.binding_tables import (
     ACROSS,
     MEASURES,

@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from analysis.report.binding_models import NO_CLASS
+from analysis.report.controlled_models import controlled_models
 from analysis.report.coverage_figures import carried_figure, coverage_figure, panels_of
 from analysis.report.coverage_page import (
     coverage_sections,
@@ -25,11 +27,13 @@ from analysis.report.coverage_tables import (
     TRAINED,
     UNSEEN,
     carried,
+    carried_over_seeds,
     emerges,
     over_seeds,
     scored,
 )
 from analysis.report.page import named_charts, named_tables
+from analysis.report.schemas import BINDING_MODELS
 from analysis.report.section import Table, Text
 
 SEEDS = (0, 1, 2)
@@ -77,6 +81,8 @@ def sweep(**keys):
             of = {"familiarity": name, "chance": 0.1}
             rows.append(model | score(value - 0.1, **of, score="object", bank="full", floor=1 / 6))
             rows.append(model | score(0.02, **of, score="object", bank="alike", floor=0.9))
+            probe = {"score": "probe", "bank": "full", "floor": 0.5}
+            rows.append(model | score(value - 0.05, **of | probe))
             rows.append(model | score(0.98, **of, score="replaced", bank="pair", floor=1.0))
             rows.append(model | score(None, **of, score="concept", bank="full", floor=1.0))
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -94,6 +100,7 @@ def function_rows(ceiling=0.8, **keys):
             row = condition(coverage, seed, **keys) | {"class": name, "width": width}
             ends = {"value": value, "lo": value - 0.1, "hi": value + 0.1, "reason": None}
             row |= ends | {"ceiling": ceiling, "bag_best": 0.5, "part": UNSEEN, "kind": "object"}
+            row |= {"side": "images", "fraction": 0.7, "floor": 1 / 6}
             rows.append(row | {"bank": "full"})
             rows.append(row | {"bank": "held_out", "value": 0.77})
             rows.append(row | {"bank": None, "kind": "concept", "value": 0.99})
@@ -189,12 +196,68 @@ def test_a_training_that_leaks_is_told_and_said_to():
 # ---------------------------------------------------------------------------- by what
 
 
-def test_what_is_carried_is_a_share_of_the_ceiling_beside_the_models_own_swaps():
+def without_objects(table):
+    """A sweep of models that have no queries of objects."""
+    is_object = pl.col("score") == "object"
+    return table.with_columns(value=pl.when(~is_object).then("value"))
+
+
+def test_what_is_carried_is_a_share_of_the_ceiling_beside_what_the_model_binds():
     table = carried(scored(sweep()), function_rows())
     assert table.height == len(BINDS) * len(SEEDS) * 3
     row = table.filter(pl.col("class") == "global", coverage=0.8, seed=1).row(0, named=True)
-    assert (row["share"], row["swap"]) == pytest.approx((0.95, 0.95))
+    assert (row["share"], row["bound"], row["bound_by"]) == (pytest.approx(0.95), 0.85, "object")
     assert (row["ceiling"], row["bag_best"]) == (0.8, 0.5)
+
+
+def test_models_without_queries_of_objects_are_held_against_their_swaps():
+    mixed = pl.concat([without_objects(sweep()), sweep(grid="symbols")])
+    functions = pl.concat([function_rows(), function_rows(grid="symbols")])
+    table = carried(scored(mixed), functions)
+    told = table.group_by("grid", maintain_order=True).agg(pl.first("bound_by", "bound"))
+    assert told.rows() == [("pictures", "swap", 0.5), ("symbols", "object", 0.4)]
+    sentences = relation_sentences(table)
+    assert "over models of matched swaps of unseen objects with" in sentences[0]
+    assert "over models of unseen objects that they recognise with" in sentences[1]
+
+
+def test_shares_that_are_carried_have_students_interval_over_the_models_of_a_cell():
+    scores = scored(sweep())
+    functions = function_rows()
+    weak = (pl.col("coverage") == 0.2) & (pl.col("seed") == 0)
+    functions = functions.with_columns(ceiling=pl.when(weak).then(0.4).otherwise("ceiling"))
+    means = carried_over_seeds(carried(scores, functions)).filter(pl.col("class") == "global")
+    low, high = means.to_dicts()
+    lo, hi = stats.t.interval(0.95, 2, loc=0.9, scale=stats.sem(BINDS[0.8]))
+    assert (high["share"], high["lo"], high["hi"]) == pytest.approx((0.9, lo, min(hi, 1)))
+    assert (high["bound"], high["models"], high["missing"]) == (pytest.approx(0.8), 3, 0)
+    assert (low["share"], low["lo"], low["models"], low["missing"]) == (0.5, None, 2, 1)
+
+
+def test_a_controlled_model_is_a_point_by_its_scenes_of_unseen_objects():
+    points = controlled_models(sweep(), function_rows())
+    assert points.schema == pl.Schema(BINDING_MODELS)
+    row = points.filter(run="0.8-0.0-False-1").row(0, named=True)
+    assert row["model"] == f"pictures, plain scenes, coverage 80{SPACE}%, seed 1"
+    assert (row["group"], row["part"], row["objects"]) == ("pictures, plain scenes", UNSEEN, 2)
+    assert [row[key] for key in ("swap", "swap_lo", "swap_hi", "swap_n", "swap_bag")] == [
+        *(0.95, pytest.approx(0.75), pytest.approx(1.15), 50, 0.5),
+    ]
+    assert (row["object_images"], row["replaced"]) == (pytest.approx(0.9), 0.98)
+    assert (row["simplest"], row["fraction"], row["why"]) == ("products over the scene", 0.7, "")
+    weak = points.filter(run="0.2-0.0-False-0").row(0, named=True)
+    assert weak["simplest"] == NO_CLASS
+
+
+def test_a_controlled_model_of_two_grids_is_one_point():
+    points = controlled_models(pl.concat([sweep(), sweep(grid="again")]), function_rows())
+    assert points["run"].is_unique().all()
+    assert points.height == len(BINDS) * len(SEEDS)
+
+
+def test_a_split_of_its_own_stands_in_a_controlled_models_name():
+    table = sweep().with_columns(split_seed=pl.lit(7))
+    assert controlled_models(table, function_rows())["model"][0].endswith("seed 0, split 7")
 
 
 def test_within_what_a_bag_may_reach_no_share_is_carried():
@@ -225,7 +288,7 @@ def test_a_correlation_needs_five_models_of_other_scores():
     few = carried(scored(sweep()), function_rows()).filter(pl.col("seed") < 2)
     (sentence,) = relation_sentences(few)
     assert sentence.count("not told (4 models, too few of other scores)") == 3
-    alike = carried(scored(sweep()), function_rows()).with_columns(swap=pl.lit(0.5))
+    alike = carried(scored(sweep()), function_rows()).with_columns(bound=pl.lit(0.5))
     assert relation_sentences(alike)[0].count("not told (6 models, too few of other") == 3
 
 
@@ -275,7 +338,8 @@ def test_a_dot_per_model_and_class_is_carried_and_models_without_objects_are_lef
     assert axes.get_title("left") == "pictures"
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in dots] == [6, 6, 6]
-    assert list(dots[1].get_xdata()) == pytest.approx(list(dots[1].get_ydata()))
+    assert list(dots[1].get_xdata()) == pytest.approx([y - 0.1 for y in dots[1].get_ydata()])
+    assert axes.get_xlabel() == "model recognises unseen objects, of all"
 
 
 # ---------------------------------------------------------------------------- page
@@ -284,10 +348,11 @@ def test_a_dot_per_model_and_class_is_carried_and_models_without_objects_are_lef
 def test_scores_that_no_model_has_are_not_drawn_and_stand_in_the_file():
     sections = coverage_sections(sweep(), function_rows())
     assert set(named_charts(sections)) == {
-        *("coverage-swap", "coverage-object", "coverage-replaced", "carried"),
+        *("coverage-swap", "coverage-object", "coverage-probe", "coverage-replaced", "carried"),
+        "binding-models",
     }
     tables = named_tables(sections)
-    assert set(tables) == {"coverage", "scores", "carried"}
+    assert set(tables) == {"coverage", "scores", "carried", "carried_means", "binding_models"}
     assert tables["coverage"].filter(score="concept")["reason"].unique().to_list() == [NO_MATCH]
 
 
@@ -314,7 +379,7 @@ def test_a_cell_says_mean_interval_range_and_models():
 
 def test_without_functions_there_is_no_section_on_them():
     titles = [section.title for section in coverage_sections(sweep(), pl.DataFrame())]
-    assert titles == ["Coverage"]
+    assert titles == ["Coverage", "Models"]
 
 
 @pytest.mark.usefixtures("drawn_figures")
@@ -325,10 +390,12 @@ def test_the_page_is_written_with_its_tables_and_figures(tmp_path):
     folder = tmp_path / "report"
     assert page == folder / "index.html"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    figures = {"coverage-swap", "coverage-object", "coverage-replaced", "carried"}
+    figures = {"coverage-swap", "coverage-object", "coverage-probe", "coverage-replaced"}
+    figures |= {"carried", "binding-models"}
+    tables = {"coverage", "scores", "carried", "carried_means", "binding_models"}
     assert names == {
         *("index.html", "report.md"),
-        *(f"tables/{name}.csv" for name in ("coverage", "scores", "carried")),
+        *(f"tables/{name}.csv" for name in tables),
         *(f"figures/{name}.svg" for name in figures),
     }
     for name in figures:

@@ -16,7 +16,7 @@ from typing import Any
 from gen.schema.binding import ControlledTraining, CoverageConfig, CoverageGrid, Variant
 from splits.errors import UserError
 
-RECIPE = 1
+RECIPE = 2
 """of drawing, training and scoring; a change of what they give makes another number here"""
 
 
@@ -102,7 +102,7 @@ def _check(grid: CoverageGrid, where: str) -> None:
             expected="together at most 1",
             where=where,
         )
-    for name in ("steps", "batch", "width", "layers", "heads"):
+    for name in ("steps", "batch", "width", "layers", "heads", "dimensions"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name} is {getattr(training, name)}", where=where)
     if training.width % (2 * training.heads):

@@ -59,7 +59,7 @@ def finish_condition(condition: Condition, folder: Path, device: torch.device) -
         functions = binding_rows(kept, "images", fractions=FITTED, seeds=seeds, device=device)
     result = Result(
         condition=condition,
-        scores=score_rows(test, seed=condition.split_seed),
+        scores=score_rows(test, seed=condition.split_seed, device=device),
         functions=functions,
         losses=done.losses,
         seconds=done.seconds,

@@ -52,7 +52,7 @@ def examined(model: ControlledModel, most: int = MOST_SCENES) -> Examined:
     world, condition = model.world, model.condition
     random = generator("binding", "pictures", condition.seed, condition.split_seed)
     scenes, is_plain = exam_scenes(world, most, condition.split_seed)
-    nothing = np.empty((0, condition.training.width), dtype=np.float32)
+    nothing = np.empty((0, condition.training.dimensions), dtype=np.float32)
     singles = single_scenes(world.space)
     shows_singles = condition.training.single_share > 0
     names_objects = shows_singles or isinstance(model, SymbolModel)

@@ -3,10 +3,13 @@
 Pre-norm blocks with GELU and no dropout, and a linear map to the joint space (after Uselis et al.
 2026 and Radford et al. 2021).
 
-Legend: B sequences, L tokens, T tokens that are computed, D width, S pixels of a side.
+Legend: B sequences, L tokens, T tokens that are computed, D width,
+E dimensions of the joint space, S pixels of a side.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +23,37 @@ WIDER = 4
 """hidden units of a block's MLP per unit of width"""
 
 
+@dataclass(frozen=True)
+class Shape:
+    """Size of a transformer, and of the joint space that it maps to."""
+
+    width: int
+    layers: int
+    heads: int
+    dimensions: int
+
+
 class TokenEncoder(nn.Module):
     """Embeddings of token sequences that end in the same mark, which reads out the sequence.
 
     Args:
         vocabulary: number of token ids.
-        width, layers, heads: of the transformer; the joint space is as wide.
+        shape: of the transformer.
         longest: sequence, in tokens.
     """
 
     positions: Tensor
 
-    def __init__(self, vocabulary: int, width: int, layers: int, heads: int, longest: int) -> None:
+    def __init__(self, vocabulary: int, shape: Shape, longest: int) -> None:
         super().__init__()
+        width = shape.width
         self.tokens = nn.Embedding(vocabulary, width)
         self.register_buffer("positions", sinusoids(longest, width), persistent=False)
-        self.transformer = Transformer(width, layers, heads)
-        self.out = nn.Linear(width, width, bias=False)
+        self.transformer = Transformer(width, shape.layers, shape.heads)
+        self.out = nn.Linear(width, shape.dimensions, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, D] embeddings of length 1 of ids [B, L]."""
+        """[B, E] embeddings of length 1 of ids [B, L]."""
         x_BLD = self.tokens(tokens) + self.positions[: tokens.shape[1]]
         return normalize(self.out(self.transformer(x_BLD, -1)), dim=-1)
 
@@ -48,19 +62,20 @@ class PictureEncoder(nn.Module):
     """Embeddings of pictures, read out at a token of their own.
 
     Args:
-        width, layers, heads: of the transformer; the joint space is as wide.
+        shape: of the transformer.
     """
 
-    def __init__(self, width: int, layers: int, heads: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
+        width = shape.width
         self.patches = nn.Linear(3 * PATCH**2, width)
         self.readout = nn.Parameter(torch.empty(1, width))
         self.positions = nn.Parameter(torch.empty((SIDE // PATCH) ** 2 + 1, width))
-        self.transformer = Transformer(width, layers, heads)
-        self.out = nn.Linear(width, width, bias=False)
+        self.transformer = Transformer(width, shape.layers, shape.heads)
+        self.out = nn.Linear(width, shape.dimensions, bias=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """[B, D] embeddings of length 1 of pictures [B, 3, S, S]."""
+        """[B, E] embeddings of length 1 of pictures [B, 3, S, S]."""
         count, grid = len(pictures), SIDE // PATCH
         cut = pictures.reshape(count, 3, grid, PATCH, grid, PATCH).permute(0, 2, 4, 1, 3, 5)
         x_BLD = self.patches(cut.reshape(count, grid**2, -1))

@@ -15,13 +15,13 @@ from torch.nn.functional import normalize
 
 from analysis.binding.controlled.condition import Condition
 from analysis.binding.controlled.drawing import check_sizes, draw
-from analysis.binding.controlled.encoders import PictureEncoder, TokenEncoder, initialise
+from analysis.binding.controlled.encoders import PictureEncoder, Shape, TokenEncoder, initialise
 from analysis.binding.controlled.losses import multi_positive, swap_margin, symmetric
 from analysis.binding.controlled.world import World
 from gen.scenes.space import Objects
 from gen.scenes.swaps import swapped
 from gen.scenes.tokens import concept_tokens, scene_tokens, vocabulary_size
-from gen.schema.binding import Variant
+from gen.schema.binding import ControlledTraining, Variant
 
 FIRST_SCALE = {Variant.symbols: 1.15, Variant.pictures: 2.66}
 """logarithm of the first factor of cosines: Uselis et al. 2026; CLIP"""
@@ -140,9 +140,7 @@ class PictureModel(ControlledModel):
 
     def __init__(self, condition: Condition, world: World) -> None:
         check_sizes(condition.sizes)
-        training = condition.training
-        encoder = PictureEncoder(training.width, training.layers, training.heads)
-        super().__init__(condition, world, encoder)
+        super().__init__(condition, world, PictureEncoder(shape_of(condition.training)))
 
     def embedded(self, scenes: Objects, random: np.random.Generator) -> Tensor:
         return self.scenes(self._moved(draw(self.world.space, scenes, random)))
@@ -182,11 +180,13 @@ def model_of(condition: Condition, world: World) -> ControlledModel:
 
 def token_encoder(condition: Condition, world: World) -> TokenEncoder:
     """An encoder of scenes or queries of a condition's world."""
-    training = condition.training
     longest = scene_tokens(world.space, np.zeros((1, OBJECTS_IN_SCENE), np.int64)).shape[1]
-    return TokenEncoder(
-        vocabulary_size(world.space), training.width, training.layers, training.heads, longest
-    )
+    return TokenEncoder(vocabulary_size(world.space), shape_of(condition.training), longest)
+
+
+def shape_of(training: ControlledTraining) -> Shape:
+    """Size of both encoders."""
+    return Shape(training.width, training.layers, training.heads, training.dimensions)
 
 
 def _rebound(world: World, scenes: Objects, random: np.random.Generator) -> Objects:

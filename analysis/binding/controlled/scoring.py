@@ -7,6 +7,8 @@ For every familiarity of scenes apart:
     concept    every value in the scene outscores every other one, mean over concepts
     object     every object in the scene outscores every other one of a bank: all objects (`full`),
                or those that are seen, or unseen, as the scene's own are (`alike`)
+    probe      the same of linear probes that were fitted on other families of scenes, of scenes
+               whose swap is asked as well: does the scene encoder hold its objects by itself?
 
 Intervals are over scenes, drawn by bags of concepts; other seeds and other draws of objects are
 other conditions. The floor is what a bag of concepts reaches.
@@ -14,9 +16,11 @@ other conditions. The floor is what a bag of concepts reaches.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from analysis.binding.controlled.embedding import Examined
@@ -27,27 +31,35 @@ from analysis.binding.object_probes import (
     bag_floor,
     chance,
     concept_presence,
+    fit_probe,
     object_presence,
     recognised,
 )
 from analysis.binding.rebindings import families
+from analysis.binding.recognition import divided, object_share
 from analysis.binding.shares import Share, missing, share
-from analysis.binding.swap_retrieval import replaced_accuracy, swap_accuracy
+from analysis.binding.swap_retrieval import balanced, replaced_accuracy, swap_accuracy
 
+BALANCED_BAG = 0.5
+"""of a scene and its swap a bag of concepts knows one"""
 CHUNK = 256
 """scenes whose scores of all objects are held at once"""
 NO_CONCEPTS = "its queries are captions of scenes: there are none of concepts"
 NO_OBJECTS = "its training had no captions of one object (single_share is 0)"
 NO_SCENES = "no such scenes"
+NO_BALANCED = "no such scenes whose swap is asked as well"
 MIXED = "scenes of train and of unseen objects are not alike among themselves"
 
 
-def score_rows(found: Examined, *, seed: int = 0) -> list[dict[str, Any]]:
+def score_rows(
+    found: Examined, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> list[dict[str, Any]]:
     """All scores: rows of `Share` with `familiarity`, `score` and `bank`.
 
     Args:
         found: the model's embeddings.
-        seed: draws the values that are replaced.
+        seed: draws the values that are replaced, and the scenes that probes are fitted on.
+        device: on which to fit probes.
     """
     rows = []
     for kind in Familiarity:
@@ -65,6 +77,37 @@ def score_rows(found: Examined, *, seed: int = 0) -> list[dict[str, Any]]:
         }
         for (score, bank), value in scored.items():
             rows.append(value.row(familiarity=kind.name, score=score, bank=bank))
+    return rows + probe_rows(found, seed=seed, device=device)
+
+
+def probe_rows(
+    found: Examined, *, seed: int, device: torch.device | str = "cpu"
+) -> list[dict[str, Any]]:
+    """Objects that probes recognise in embeddings of scenes, of every familiarity.
+
+    Args:
+        found: the model's embeddings.
+        seed: of the division into fitted and asked families, and of the probe.
+        device: on which to fit.
+    """
+    space, scenes, images = found.embedded.space, found.embedded.scenes, found.embedded.images
+    fit, ask = divided(space, scenes, seed)
+    scores = None
+    if len(fit):
+        weights = fit_probe(
+            images[fit], object_presence(space, scenes[fit]), seed=seed, device=device
+        )
+        scores = images @ weights.T
+    rows = []
+    for kind in Familiarity:
+        here = ask[found.familiarity[ask] == kind]
+        value = missing(MIXED if kind is Familiarity.mixed else NO_BALANCED)
+        if kind is not Familiarity.mixed:
+            here = here[balanced(found.embedded, here)]
+            if scores is not None and len(here):
+                recognised_here, _ = object_share(space, scenes[here], scores[here])
+                value = replace(recognised_here, floor=BALANCED_BAG)
+        rows.append(value.row(familiarity=kind.name, score="probe", bank="full"))
     return rows
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from analysis.binding.controlled.condition import Condition
-from analysis.binding.controlled.encoders import TokenEncoder, Transformer, initialise
+from analysis.binding.controlled.embedding import examined
+from analysis.binding.controlled.encoders import Shape, TokenEncoder, Transformer, initialise
 from analysis.binding.controlled.losses import multi_positive, swap_margin, symmetric
 from analysis.binding.controlled.models import SymbolModel, model_of
-from analysis.binding.controlled.training import rate
+from analysis.binding.controlled.training import rate, trained
 from analysis.binding.controlled.world import training_scenes, world_of
 from gen.schema import ControlledTraining, Variant
 from splits.errors import UserError
@@ -97,7 +98,7 @@ def test_a_block_is_that_of_pytorch() -> None:
 
 def test_weights_depend_on_the_seed_alone() -> None:
     def weights(seed: int) -> torch.Tensor:
-        encoder = TokenEncoder(vocabulary=9, width=16, layers=2, heads=2, longest=9)
+        encoder = TokenEncoder(9, Shape(width=16, layers=2, heads=2, dimensions=16), longest=9)
         initialise(encoder, seed)
         return torch.cat([part.flatten() for part in encoder.parameters()])
 
@@ -106,6 +107,15 @@ def test_weights_depend_on_the_seed_alone() -> None:
     torch.manual_seed(6)
     assert torch.equal(first, weights(0))
     assert not torch.equal(first, weights(1))
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_the_joint_space_may_be_narrower_than_the_encoders(variant: Variant) -> None:
+    tiny = ControlledTraining(steps=1, batch=8, width=16, layers=1, heads=2, dimensions=6)
+    condition = Condition(variant, (6, 4), 0.7, 0.0, 0, 0, tiny)
+    embedded = examined(trained(condition, torch.device("cpu")).model).embedded
+    assert embedded.images.shape[1] == embedded.texts.shape[1] == 6
+    np.testing.assert_allclose(np.linalg.norm(embedded.images, axis=1), 1, rtol=1e-5)
 
 
 def test_the_rate_rises_and_falls_to_almost_nothing() -> None:

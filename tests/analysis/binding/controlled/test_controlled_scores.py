@@ -58,9 +58,25 @@ def test_objects_of_their_own_are_recognised_and_told_from_their_swaps() -> None
         assert rows[familiarity, "object", "alike"]["value"] == 1
 
 
+@pytest.mark.parametrize("familiarity", ["trained", "unseen"])
+def test_probes_find_objects_where_the_encoder_holds_them_and_no_more_than_a_bag_has(
+    familiarity: str,
+) -> None:
+    held = scored(np.eye(11, 41), np.eye(30, 41, k=11))[familiarity, "probe", "full"]
+    bag = scored(np.eye(11, 41), np.zeros((30, 41)))[familiarity, "probe", "full"]
+    assert held["value"] > 0.9
+    assert bag["value"] <= bag["floor"] == held["floor"] == 0.5
+    assert held["n"] % 2 == 0  # a scene, and its swap
+
+
 def test_what_cannot_be_told_is_empty_with_its_reason() -> None:
     rows = scored(np.eye(11, 41), np.zeros((30, 41)))
-    for score, bank in (("swap", "pair"), ("replaced", "pair"), ("object", "alike")):
+    for score, bank in (
+        ("swap", "pair"),
+        ("replaced", "pair"),
+        ("object", "alike"),
+        ("probe", "full"),
+    ):
         row = rows["mixed", score, bank]
         assert row["value"] is None
         assert "unseen" in row["reason"]

@@ -56,7 +56,7 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     assert len(embedded.texts) == len(embedded.scenes) == len(embedded.images)
     np.testing.assert_allclose(np.linalg.norm(embedded.images, axis=1), 1, atol=1e-5)
     table = score_table([("symbols", result)])
-    assert table.height == 20
+    assert table.height == 24
     assert table.filter(pl.col("value").is_null() & pl.col("reason").is_null()).is_empty()
     functions = function_table([("symbols", result)])
     assert set(functions.select("grid", "key", "side", "fraction", "split_seed").rows()) == {

@@ -1,0 +1,77 @@
+"""A point per model: binding across modalities, objects within images, and by what function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from analysis.binding.complexity import Complexity
+from analysis.report.binding_figures import class_label, models_figure
+from analysis.report.binding_tables import ACROSS, WITHIN
+from analysis.report.section import Chart, Part, Table, Text
+from analysis.report.summary import percent
+from analysis.statistics import Refused
+
+MODELS_NOTE = (
+    "A point per model and what it makes of unseen objects (of all scenes where its training is "
+    "not known). To the right of the dotted line: captions and images agree on what is bound. "
+    "Above the other: images hold their objects. Published of pretrained CLIPs: above and not to "
+    "the right. The marker: the simplest class of functions that carries the objects of images to "
+    "unseen ones, at any share of fitted objects. Bars: 95 % over families of scenes."
+)
+NO_CLASS = "none of the classes"
+NOTHING = "nothing to carry"
+UNTOLD = "not analysed"
+
+
+def simplest_columns(found: Complexity | Refused | None) -> dict[str, Any]:
+    """The simplest class that carries a model's objects, or why there is none."""
+    if found is None:
+        return {"simplest": UNTOLD, "fraction": None, "why": "no table of binding functions"}
+    if isinstance(found, Refused):
+        return {"simplest": NOTHING, "fraction": None, "why": found.reason}
+    if found.simplest is None:
+        why = f"no class reaches {percent(found.share)} of the ceiling"
+        return {"simplest": NO_CLASS, "fraction": None, "why": why}
+    name = class_label(found.simplest.kind, found.simplest.width)
+    return {"simplest": name, "fraction": found.simplest.fraction, "why": ""}
+
+
+def models_parts(points: pl.DataFrame, controlled: pl.DataFrame, sweep: str) -> list[Part]:
+    """A study's models, and the controlled models of a coverage sweep beside them.
+
+    Args:
+        points: `schemas.BINDING_MODELS`.
+        controlled: the same; no rows where the sweep was not run.
+        sweep: its name; empty where the study names none.
+    """
+    every = pl.concat([points, controlled])
+    shown: list[Part] = [models_chart(every), Table("binding_models", every)]
+    if not sweep:
+        return shown
+    if controlled.is_empty():
+        return [Text(f"No controlled models beside them: run clipgen coverage {sweep}."), *shown]
+    told = controlled.drop_nulls([ACROSS, WITHIN]).height
+    beside = (
+        f"Beside them stand controlled models of the coverage sweep {sweep}: {told} of "
+        f"{controlled.height}, of the others nothing can be told on unseen objects. Its own page "
+        "has their curves over coverage."
+    )
+    return [Text(beside), *shown]
+
+
+def models_chart(points: pl.DataFrame) -> Chart:
+    """The figure of all models.
+
+    Args:
+        points: `schemas.BINDING_MODELS`.
+    """
+    known = points.drop_nulls([ACROSS, WITHIN])
+    return Chart(
+        name="binding-models",
+        figure=models_figure(points) if known.height else None,
+        data="binding_models",
+        label="Binding across modalities and within images",
+        note=MODELS_NOTE,
+    )
