@@ -50,7 +50,7 @@ def attribute_rows(
         for part, chosen in in_parts(embedded, np.flatnonzero(asked)):
             even = chosen[balanced(embedded, chosen)]
             for told, is_even in ((chosen, False), (even, True)):
-                found = _scored(embedded, right, told)
+                found = attribute_share(embedded, right, told)
                 rows.append(found.row(**keys, part=part, balanced=is_even))
     return rows
 
@@ -87,10 +87,17 @@ def attribute_answers(
     return right
 
 
-def _scored(embedded: EmbeddedScenes, right: NDArray[np.float64], told: NDArray[np.int64]) -> Share:
+def attribute_share(
+    embedded: EmbeddedScenes, right: NDArray[np.float64], told: NDArray[np.int64]
+) -> Share:
     """The mean over scenes of the share of their asked objects that are right.
 
     The floor is one in so many values as the scene's objects have.
+
+    Args:
+        embedded: scenes.
+        right: of `attribute_answers`.
+        told: rows that count, all of them asked.
     """
     space = embedded.space
     values = np.sort(space.table[embedded.scenes[told]][..., 0], axis=1)

@@ -158,7 +158,7 @@ def _function_panel(
 
 @styled
 def models_figure(points: pl.DataFrame) -> Figure:
-    """Binding across modalities against objects within images: one point per model.
+    """Binding across modalities against binding within images: one point per model.
 
     A colour per model, or per `group` where there are more models than colours.
 
@@ -194,7 +194,7 @@ def models_figure(points: pl.DataFrame) -> Figure:
         for level in points[f"{key}_bag"].drop_nulls().round(3).unique():
             draw(level, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xlabel("across: image prefers its caption to the swap")
-    axes.set_ylabel("within: objects read off images")
+    axes.set_ylabel("within: a noun's attribute, read off images")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_xlim(-0.02, 1.02)

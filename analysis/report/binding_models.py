@@ -1,4 +1,4 @@
-"""A point per model: binding across modalities, objects within images, and by what function."""
+"""A point per model: binding across modalities, within images, and by what function."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from analysis.statistics import Refused
 MODELS_NOTE = (
     "A point per model and what it makes of unseen objects (of all scenes where its training is "
     "not known). To the right of the dotted line: captions and images agree on what is bound. "
-    "Above the other: images hold their objects. Published of pretrained CLIPs: above and not to "
-    "the right. The marker: the simplest class of functions that carries the objects of images to "
-    "unseen ones, at any share of fitted objects. Bars: 95 % over families of scenes."
+    "Above the other: images tell which attribute belongs to a noun, by linear probes. Published "
+    "of pretrained CLIPs: above and not to the right. The marker: the simplest class of functions "
+    "that carries the objects of images to unseen ones, at any share of fitted objects. Bars: "
+    "95 % over families of scenes."
 )
 NO_CLASS = "none of the classes"
 NOTHING = "nothing to carry"

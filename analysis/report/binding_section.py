@@ -56,13 +56,13 @@ GUESS = 0.5
 """of an image between two captions"""
 VERDICTS = {
     (False, True): "This agrees with what was published of CLIP: not to be told from a bag of "
-    "concepts across modalities, although images hold their objects.",
+    "concepts across modalities, although images bind by themselves.",
     (True, True): "This is not the published picture of CLIP: objects are bound across "
     "modalities, too.",
     (False, False): "This is less than was published of CLIP: not to be told from a bag of "
     "concepts across modalities, and no more can be told of images.",
     (True, False): "This is not the published picture of CLIP: captions and images agree on "
-    "what is bound, although probes do not find objects in images.",
+    "what is bound, although linear probes do not find it in images.",
 }
 """by whether a model is clear of a bag of concepts across modalities, and within images"""
 UNSCORED = "Whether it binds cannot be told; the table of all scores says why."
@@ -195,7 +195,7 @@ def _claim(row: dict[str, Any]) -> str:
         )
     return (
         f"{row['model']}, {where}: an image prefers its caption to {control}the swap in "
-        f"{_side(row, ACROSS)}; probes on images recognise the objects in {_side(row, WITHIN)}. "
+        f"{_side(row, ACROSS)}; probes on images tell a noun's attribute in {_side(row, WITHIN)}. "
         f"{_verdict(row)} {simplest}"
     )
 

@@ -50,7 +50,7 @@ def _probe(kind: str, protocol: str, fitted: str, side: str) -> dict[str, Any]:
     return rows | {"kind": kind} | of_objects
 
 
-CONCEPTS, ACROSS, WITHIN, WITHIN_TEXTS = "replaced", "swap", "object_images", "object_texts"
+CONCEPTS, ACROSS, WITHIN = "replaced", "swap", "attribute_images"
 MEASURES: dict[str, Measure] = {
     CONCEPTS: Measure("caption with one value replaced", {"score": "replaced"}),
     ACROSS: Measure("caption with a value swapped", {"score": "swap"}),
@@ -64,10 +64,10 @@ MEASURES: dict[str, Measure] = {
     "concept_texts": Measure(
         "concepts, probe on captions", _probe("concept", "scenes", "texts", "texts")
     ),
-    WITHIN: Measure(
+    "object_images": Measure(
         "objects, probe on images", _probe("object", "scenes", "images", "images"), HALF
     ),
-    WITHIN_TEXTS: Measure(
+    "object_texts": Measure(
         "objects, probe on captions", _probe("object", "scenes", "texts", "texts"), HALF
     ),
     "object_transfer": Measure(
@@ -75,7 +75,7 @@ MEASURES: dict[str, Measure] = {
         _probe("object", "transfer", "texts", "images"),
         HALF,
     ),
-    "attribute_images": Measure(
+    WITHIN: Measure(
         "a noun's attribute, images",
         {"aspect": "attribute", "side": "images", "balanced": True},
         ALL_BUT_ONE,

@@ -17,7 +17,7 @@ from analysis.statistics import Refused
 
 OBJECTS = 2
 """of a controlled scene"""
-SCORES = {CONCEPTS: ("replaced", "pair"), ACROSS: ("swap", "pair"), WITHIN: ("probe", "full")}
+SCORES = {CONCEPTS: ("replaced", "pair"), ACROSS: ("swap", "pair"), WITHIN: ("attribute", "values")}
 """measure of a study's models → score and bank of a sweep's"""
 
 

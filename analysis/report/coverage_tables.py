@@ -19,12 +19,12 @@ FAMILIARITIES = {
 SCORES = {
     "swap": "prefers the scene to its swap",
     "object": "recognises the objects, of all",
-    "probe": "holds the objects: probes on scenes",
+    "attribute": "tells an object's first value from its last, by probes",
     "concept": "recognises the concepts",
     "replaced": "prefers the scene to one value replaced",
 }
 """scores with words, in the order in which one reads; of banks the full one"""
-BANKS = ("pair", "full")
+BANKS = ("pair", "full", "values")
 SWAP, OBJECT = "swap", "object"
 
 

@@ -221,7 +221,7 @@ BINDING_MODELS: Schema = {
     **{"objects": pl.Int64, "part": pl.String},
     **{
         f"{measure}{end}": pl.Int64 if end == "_n" else pl.Float64
-        for measure in ("replaced", "swap", "object_images")
+        for measure in ("replaced", "swap", "attribute_images")
         for end in ("", "_n", "_lo", "_hi", "_bag")
     },
     **{"simplest": pl.String, "fraction": pl.Float64, "why": pl.String},

@@ -26,8 +26,9 @@ class ControlledTraining:
     """scenes of a step"""
     width: int = 64
     """of both encoders"""
-    dimensions: int = 64
-    """of the embedding"""
+    dimensions: int = 32
+    """of the embedding: far fewer than there are objects, else functions that are fitted to it
+    (docs/binding_function.md) tell nothing of its rule"""
     layers: int = 2
     heads: int = 4
     learning_rate: float = 1e-3

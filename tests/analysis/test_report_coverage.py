@@ -81,7 +81,7 @@ def sweep(**keys):
             of = {"familiarity": name, "chance": 0.1}
             rows.append(model | score(value - 0.1, **of, score="object", bank="full", floor=1 / 6))
             rows.append(model | score(0.02, **of, score="object", bank="alike", floor=0.9))
-            probe = {"score": "probe", "bank": "full", "floor": 0.5}
+            probe = {"score": "attribute", "bank": "values", "floor": 0.5}
             rows.append(model | score(value - 0.05, **of | probe))
             rows.append(model | score(0.98, **of, score="replaced", bank="pair", floor=1.0))
             rows.append(model | score(None, **of, score="concept", bank="full", floor=1.0))
@@ -119,7 +119,7 @@ def emergence(table):
 
 def test_banks_of_alike_objects_and_mixed_scenes_are_not_shown():
     table = scored(sweep())
-    assert set(table["bank"]) == {"pair", "full"}
+    assert set(table["bank"]) == {"pair", "full", "values"}
     assert set(table["familiarity"]) == set(FAMILIARITIES)
     assert table.height == len(BINDS) * len(SEEDS) * len(FAMILIARITIES) * len(SCORES)
 
@@ -243,7 +243,7 @@ def test_a_controlled_model_is_a_point_by_its_scenes_of_unseen_objects():
     assert [row[key] for key in ("swap", "swap_lo", "swap_hi", "swap_n", "swap_bag")] == [
         *(0.95, pytest.approx(0.75), pytest.approx(1.15), 50, 0.5),
     ]
-    assert (row["object_images"], row["replaced"]) == (pytest.approx(0.9), 0.98)
+    assert (row["attribute_images"], row["replaced"]) == (pytest.approx(0.9), 0.98)
     assert (row["simplest"], row["fraction"], row["why"]) == ("products over the scene", 0.7, "")
     weak = points.filter(run="0.2-0.0-False-0").row(0, named=True)
     assert weak["simplest"] == NO_CLASS
@@ -348,7 +348,7 @@ def test_a_dot_per_model_and_class_is_carried_and_models_without_objects_are_lef
 def test_scores_that_no_model_has_are_not_drawn_and_stand_in_the_file():
     sections = coverage_sections(sweep(), function_rows())
     assert set(named_charts(sections)) == {
-        *("coverage-swap", "coverage-object", "coverage-probe", "coverage-replaced", "carried"),
+        *("coverage-swap", "coverage-object", "coverage-attribute", "coverage-replaced", "carried"),
         "binding-models",
     }
     tables = named_tables(sections)
@@ -390,7 +390,7 @@ def test_the_page_is_written_with_its_tables_and_figures(tmp_path):
     folder = tmp_path / "report"
     assert page == folder / "index.html"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    figures = {"coverage-swap", "coverage-object", "coverage-probe", "coverage-replaced"}
+    figures = {"coverage-swap", "coverage-object", "coverage-attribute", "coverage-replaced"}
     figures |= {"carried", "binding-models"}
     tables = {"coverage", "scores", "carried", "carried_means", "binding_models"}
     assert names == {

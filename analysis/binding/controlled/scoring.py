@@ -7,8 +7,9 @@ For every familiarity of scenes apart:
     concept    every value in the scene outscores every other one, mean over concepts
     object     every object in the scene outscores every other one of a bank: all objects (`full`),
                or those that are seen, or unseen, as the scene's own are (`alike`)
-    probe      the same of linear probes that were fitted on other families of scenes, of scenes
-               whose swap is asked as well: does the scene encoder hold its objects by itself?
+    attribute  a linear probe for every value of the last concept, fitted on other families of
+               scenes, tells which value of the first one its object has, in scenes whose swap is
+               asked as well: does the scene encoder bind by itself?
 
 Intervals are over scenes, drawn by bags of concepts; other seeds and other draws of objects are
 other conditions. The floor is what a bag of concepts reaches.
@@ -16,13 +17,13 @@ other conditions. The floor is what a bag of concepts reaches.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from analysis.binding.attribute_probes import attribute_answers, attribute_share
 from analysis.binding.controlled.embedding import Examined
 from analysis.binding.controlled.world import Familiarity
 from analysis.binding.embedded import EmbeddedScenes
@@ -31,17 +32,13 @@ from analysis.binding.object_probes import (
     bag_floor,
     chance,
     concept_presence,
-    fit_probe,
     object_presence,
     recognised,
 )
 from analysis.binding.rebindings import families
-from analysis.binding.recognition import divided, object_share
 from analysis.binding.shares import Share, missing, share
 from analysis.binding.swap_retrieval import balanced, replaced_accuracy, swap_accuracy
 
-BALANCED_BAG = 0.5
-"""of a scene and its swap a bag of concepts knows one"""
 CHUNK = 256
 """scenes whose scores of all objects are held at once"""
 NO_CONCEPTS = "its queries are captions of scenes: there are none of concepts"
@@ -77,37 +74,30 @@ def score_rows(
         }
         for (score, bank), value in scored.items():
             rows.append(value.row(familiarity=kind.name, score=score, bank=bank))
-    return rows + probe_rows(found, seed=seed, device=device)
+    return rows + attribute_rows(found, seed=seed, device=device)
 
 
-def probe_rows(
+def attribute_rows(
     found: Examined, *, seed: int, device: torch.device | str = "cpu"
 ) -> list[dict[str, Any]]:
-    """Objects that probes recognise in embeddings of scenes, of every familiarity.
+    """Attributes that probes read off embeddings of scenes, of every familiarity.
 
     Args:
         found: the model's embeddings.
-        seed: of the division into fitted and asked families, and of the probe.
+        seed: of the division into fitted and asked families, and of the probes.
         device: on which to fit.
     """
-    space, scenes, images = found.embedded.space, found.embedded.scenes, found.embedded.images
-    fit, ask = divided(space, scenes, seed)
-    scores = None
-    if len(fit):
-        weights = fit_probe(
-            images[fit], object_presence(space, scenes[fit]), seed=seed, device=device
-        )
-        scores = images @ weights.T
+    embedded = found.embedded
+    space, scenes = embedded.space, embedded.scenes
+    right = attribute_answers(space, scenes, embedded.images, seed=seed, device=device)
+    asked = np.flatnonzero(~np.isnan(right).all(axis=1))
     rows = []
     for kind in Familiarity:
-        here = ask[found.familiarity[ask] == kind]
-        value = missing(MIXED if kind is Familiarity.mixed else NO_BALANCED)
-        if kind is not Familiarity.mixed:
-            here = here[balanced(found.embedded, here)]
-            if scores is not None and len(here):
-                recognised_here, _ = object_share(space, scenes[here], scores[here])
-                value = replace(recognised_here, floor=BALANCED_BAG)
-        rows.append(value.row(familiarity=kind.name, score="probe", bank="full"))
+        here = asked[found.familiarity[asked] == kind]
+        here = here[balanced(embedded, here)]
+        reason = MIXED if kind is Familiarity.mixed else NO_BALANCED
+        value = attribute_share(embedded, right, here) if len(here) else missing(reason)
+        rows.append(value.row(familiarity=kind.name, score="attribute", bank="values"))
     return rows
 
 

@@ -51,6 +51,18 @@ def test_every_aspect_is_asked_of_every_number_of_objects(dataset):
     assert set(asked["part"].drop_nulls()) == {"train", "unseen", "mixed"}
 
 
+def test_divisions_are_drawn_with_the_runs_seed(dataset, monkeypatch):
+    seeds = []
+
+    def ask(embedded, *, seed, device=None):
+        seeds.append(seed)
+        return [{"score": "swap"}]
+
+    monkeypatch.setattr(family, "ASPECTS", {"retrieval": ask, "map": ask})
+    binding(subject(dataset, seed=7))
+    assert seeds == [7] * 4  # two numbers of objects
+
+
 def test_a_model_of_unknown_training_has_no_parts(dataset, monkeypatch):
     monkeypatch.setattr(family, "ASPECTS", {"retrieval": ASPECTS["retrieval"]})
     asked = binding(subject(dataset, pretrained=object()))["binding"]

@@ -67,6 +67,13 @@ def test_single_objects_are_means_of_their_images_of_length_one_in_the_order_of_
     np.testing.assert_allclose(found.single_texts, texts_of(captions), atol=1e-5)
 
 
+def test_a_caption_that_stands_several_times_has_its_own_embedding_every_time():
+    texts = ["a red apple", "a blue key", "a red apple", "a blue car", "a blue key"]
+    found = scene_embeddings._texts(projections(), texts, CPU)
+    np.testing.assert_allclose(found, texts_of(texts), atol=1e-6)
+    assert len(np.unique(found, axis=0)) == 3
+
+
 def test_scenes_have_parts_only_where_the_model_was_trained_on_their_objects(dataset):
     _, split = stored_world(dataset)
     assert (embedded(dataset, 2).split.seen == split.seen).all()

@@ -59,11 +59,11 @@ def test_objects_of_their_own_are_recognised_and_told_from_their_swaps() -> None
 
 
 @pytest.mark.parametrize("familiarity", ["trained", "unseen"])
-def test_probes_find_objects_where_the_encoder_holds_them_and_no_more_than_a_bag_has(
+def test_probes_tell_attributes_where_the_encoder_binds_and_no_more_than_a_bag_has(
     familiarity: str,
 ) -> None:
-    held = scored(np.eye(11, 41), np.eye(30, 41, k=11))[familiarity, "probe", "full"]
-    bag = scored(np.eye(11, 41), np.zeros((30, 41)))[familiarity, "probe", "full"]
+    held = scored(np.eye(11, 41), np.eye(30, 41, k=11))[familiarity, "attribute", "values"]
+    bag = scored(np.eye(11, 41), np.zeros((30, 41)))[familiarity, "attribute", "values"]
     assert held["value"] > 0.9
     assert bag["value"] <= bag["floor"] == held["floor"] == 0.5
     assert held["n"] % 2 == 0  # a scene, and its swap
@@ -75,7 +75,7 @@ def test_what_cannot_be_told_is_empty_with_its_reason() -> None:
         ("swap", "pair"),
         ("replaced", "pair"),
         ("object", "alike"),
-        ("probe", "full"),
+        ("attribute", "values"),
     ):
         row = rows["mixed", score, bank]
         assert row["value"] is None
