@@ -49,6 +49,21 @@ def test_a_study_on_scenes_has_tables_of_binding_and_a_section_on_it(tmp_path: P
     for title in ("Concept binding", "Binding across modalities and within images"):
         assert title in page
     assert pl.read_csv(report / "tables" / "binding_models.csv").height == 1
+    _a_model_of_unknown_training_stands_beside_it(workplace, tmp_path)
+
+
+def _a_model_of_unknown_training_stands_beside_it(workplace: Workplace, folder: Path) -> None:
+    """The run as an exported model of open_clip, and the models of a sweep that was not run."""
+    workplace.clipgen("export", "study.yaml", "--run", "natural_only", "--to", "exported")
+    model = f"pretrained={{own: {{model: 'local-dir:{folder / 'exported' / 'model'}'}}}}"
+    told = workplace.clipgen("sweep", "study.yaml", model, "coverage=none", "--slots", "1")
+    assert "2 runs: done" in told
+    report = folder / "runs" / "bound" / "report"
+    points = pl.read_csv(report / "tables" / "binding_models.csv")
+    assert points["part"].to_list() == ["unseen", "all"]
+    assert points["swap"].null_count() == 0
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "No controlled models beside them: run clipgen coverage none." in page
 
 
 @pytest.mark.slow
