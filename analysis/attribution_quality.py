@@ -93,6 +93,7 @@ def attribution_quality(
         chosen = np.sort(rng.permutation(count)[:most])
         effects = _mean_effects(asked, site, batches, torch.from_numpy(chosen))
         effects[np.abs(effects) < none] = 0.0
+        effects = _tied(effects, none)
         key = {"site": site.name, "level": site.level.value, "depth": site.depth}
         key |= {"baseline": base.kind, "n": len(chosen), "n_images": len(images)}
         for score in scores:
@@ -101,6 +102,14 @@ def attribution_quality(
         if bar is not None:
             bar.update()
     return pl.DataFrame(rows, schema=ATTRIBUTION_QUALITY)
+
+
+def _tied(effects_K: np.ndarray, none: float) -> np.ndarray:
+    """Effects of which those that differ by rounding are equal, as equal nodes have them."""
+    order = np.argsort(effects_K)
+    groups = np.cumsum(np.diff(effects_K[order], prepend=effects_K[order[:1]]) > none)
+    means = np.bincount(groups, weights=effects_K[order]) / np.bincount(groups)
+    return np.asarray(means[groups][np.argsort(order)])
 
 
 @torch.no_grad()

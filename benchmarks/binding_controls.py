@@ -56,9 +56,12 @@ def planted(name: str) -> Any:
 
 
 def chain_seconds(seeds: tuple[int, ...]) -> float:
-    """Processor time of all classes, shares and splits of one encoder."""
+    """Processor time of all classes, shares and splits of one encoder, in one thread."""
+    import torch
+
     from analysis.binding.binding_function import binding_rows
 
+    torch.set_num_threads(1)
     start = time.process_time()
     binding_rows(planted("product"), "images", seeds=seeds)
     return time.process_time() - start
