@@ -111,7 +111,7 @@ def carried_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         CELL, `class`, `width`; `share`, `lo`, `hi` (None for fewer than three models), `bound` and
-        `ceiling` (means), `models` with a share, and `missing` ones.
+        `ceiling` (means of the same models), `models` with a share, and `missing` ones.
     """
     keys = [*CELL, "class", "width"]
     rows: list[dict[str, Any]] = []
@@ -120,7 +120,7 @@ def carried_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
         lo, hi = _within(*t_interval(known["share"].to_list()))
         row = dict(zip(keys, key, strict=True))
         row |= {"share": known["share"].mean(), "lo": lo, "hi": hi}
-        row |= {name: group[name].mean() for name in ("bound", "ceiling")}
+        row |= {name: known[name].mean() for name in ("bound", "ceiling")}
         rows.append(row | {"models": known.height, "missing": group.height - known.height})
     return pl.DataFrame(rows, infer_schema_length=None)
 

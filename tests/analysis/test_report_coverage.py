@@ -232,6 +232,7 @@ def test_shares_that_are_carried_have_students_interval_over_the_models_of_a_cel
     assert (high["share"], high["lo"], high["hi"]) == pytest.approx((0.9, lo, min(hi, 1)))
     assert (high["bound"], high["models"], high["missing"]) == (pytest.approx(0.8), 3, 0)
     assert (low["share"], low["lo"], low["models"], low["missing"]) == (0.5, None, 2, 1)
+    assert (low["bound"], low["ceiling"]) == pytest.approx((0.4, 0.8))  # of the other two seeds
 
 
 def test_a_controlled_model_is_a_point_by_its_scenes_of_unseen_objects():
