@@ -53,6 +53,9 @@ class EmbeddedScenes:
             if shape not in ((rows, self.images.shape[1]), (0, self.images.shape[1])):
                 width = self.images.shape[1]
                 raise ValueError(f"{name} have the shape {shape}, not [{rows} or 0, {width}]")
+        for name in ("images", "texts", "swaps", "single_images", "single_texts"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} have embeddings that are not finite: the model diverged")
 
     def of(self, part: Part) -> EmbeddedScenes:
         """The scenes of one part alone; the scenes of one object stay.

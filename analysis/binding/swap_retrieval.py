@@ -93,7 +93,7 @@ def balanced(embedded: EmbeddedScenes, rows: NDArray[np.int64]) -> NDArray[np.bo
     """[r] whether a row's swap is fair and stands among the rows as well, in whatever order.
 
     Where only one of two bindings is asked, or shown, a bag of concepts is right by knowing which
-    one there is. Over balanced scenes it is right for one half of them at most.
+    one there is. Over balanced scenes it is right for one half, where both are asked equally often.
     """
     chosen = fair(embedded)[rows]
     if not chosen.any():
@@ -112,7 +112,12 @@ def preference(
         own: [n] similarities of the right answers.
         others: [n, k] similarities of the wrong ones.
         tolerance: difference that counts as none.
+
+    Raises:
+        ValueError: a similarity is not finite: no answer would be beaten by it.
     """
+    if not (np.isfinite(own).all() and np.isfinite(others).all()):
+        raise ValueError("similarities are not finite")
     gap = own[:, None].astype(np.float64) - others
     beaten = (gap < -tolerance).any(axis=1)
     ties = (np.abs(gap) <= tolerance).sum(axis=1)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from analysis.binding.controlled.condition import Condition
 from analysis.binding.controlled.models import ControlledModel, model_of
 from analysis.binding.controlled.world import training_scenes, world_of
 from gen.randomness import generator
+from splits.errors import UserError
 
 LOG_POINTS = 50
 """of the curve of the losses"""
@@ -42,7 +44,8 @@ def trained(condition: Condition, device: torch.device, steps: int | None = None
         steps: to do of the condition's; all by default. Fewer are for timing only.
 
     Raises:
-        UserError: the condition's world cannot be made, or holds no scenes to train with.
+        UserError: the condition's world cannot be made, or holds no scenes to train with; or the
+            loss is no finite number any more.
     """
     world = world_of(condition)
     model = model_of(condition, world).to(device)
@@ -61,9 +64,26 @@ def trained(condition: Condition, device: torch.device, steps: int | None = None
         optimizer.step()
         schedule.step()
         if step % every == 0 or step == count - 1:
-            losses.append({"step": step} | {name: term.item() for name, term in terms.items()})
+            losses.append({"step": step} | _finite(terms, step, condition))
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
     return Trained(model.eval(), losses, seconds, cpu)
+
+
+def _finite(terms: dict[str, Tensor], step: int, condition: Condition) -> dict[str, float]:
+    """The terms of a step's loss.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    values = {name: term.item() for name, term in terms.items()}
+    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"the loss is no finite number in step {step} ({', '.join(bad)})",
+            where=condition.title,
+            fix=f"a learning rate below {condition.training.learning_rate:g}",
+        )
+    return values
 
 
 def rate(step: int, condition: Condition) -> float:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,11 @@ def test_planted_scenes_are_whole_families_of_every_part():
     assert (counts > 80).all()
     assert (counts <= 100).all()
     assert {(a, b) for a, b in scenes.tolist()} == {(b, a) for a, b in scenes.tolist()}
+
+
+def test_embeddings_of_a_model_that_diverged_are_refused():
+    embedded = plant(memorised, SPACE, None, pair_scenes(SPACE), seed=0)
+    broken = embedded.texts.copy()
+    broken[1, 0] = np.nan
+    with pytest.raises(ValueError, match="texts have embeddings that are not finite"):
+        replace(embedded, texts=broken)

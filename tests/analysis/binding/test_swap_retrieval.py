@@ -49,6 +49,13 @@ def test_several_that_tie_share_the_point():
     ]
 
 
+def test_similarities_that_are_no_numbers_are_refused_and_not_right():
+    with pytest.raises(ValueError, match="not finite"):
+        preference(np.array([0.2, np.nan]), np.array([[0.1], [0.1]]))
+    with pytest.raises(ValueError, match="not finite"):
+        preference(np.array([0.2]), np.array([[np.nan]]))
+
+
 def test_swaps_out_of_the_part_are_not_asked():
     embedded = PART["memorised"]
     asked = embedded.scenes[fair(embedded)]

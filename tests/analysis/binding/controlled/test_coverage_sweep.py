@@ -1,5 +1,6 @@
 """A sweep does what is missing and no more, and a condition that breaks hinders no other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from analysis.binding.controlled.results import (
 from gen.cli import main
 from gen.config import load_config
 from gen.schema import ControlledTraining, Variant
+from splits.errors import UserError
 
 TINY = ControlledTraining(steps=2, batch=16, width=8, layers=1, heads=2)
 DONE = Condition(Variant.symbols, (4, 4), 0.6, 0.0, 0, 0, TINY)
@@ -75,6 +77,13 @@ def test_the_same_condition_gives_the_same_scores(tmp_path: Path) -> None:
     torch.manual_seed(99)
     finish_condition(DONE, tmp_path / "b", CPU)
     assert load(tmp_path / "a", DONE).scores == load(tmp_path / "b", DONE).scores
+
+
+def test_a_training_that_diverges_has_no_scores_but_an_error(tmp_path: Path) -> None:
+    wild = replace(DONE, training=replace(DONE.training, learning_rate=1e6))
+    with pytest.raises(UserError, match="the loss is no finite number in step"):
+        finish_condition(wild, tmp_path, CPU)
+    assert left([wild], tmp_path) == [wild]
 
 
 @pytest.mark.slow
