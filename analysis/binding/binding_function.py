@@ -5,12 +5,18 @@
 is how a frozen encoder f binds. It is fitted by classes of functions of rising complexity
 (`approximators`) on scenes of some objects, and asked for scenes of objects that the fit never saw
 (Uselis et al. 2026). Whether it predicted the objects is told by linear probes, fitted beforehand
-on true embeddings of all scenes and then frozen: they read the predicted embedding as they read the
-true one, whose own score is the ceiling. A rule that extends to unseen objects is simple; a table
-of objects is not.
+on true embeddings of scenes of all objects and then frozen: they read the predicted embedding as
+they read the true one, whose own score is the ceiling. A rule that extends to unseen objects is
+simple; a table of objects is not.
+
+A probe that was fitted on a scene, or on its swap, knows by heart how it is bound, whatever the
+embedding shows. So probes come in folds: every family of scenes (`rebindings.families`) is read by
+those that were fitted on the other folds' families. And only scenes whose swap is among the scenes
+as well are asked: of others a bag of concepts is bound by knowing which scenes there are.
 
 The split into fitted and unseen objects is the approximators' own, drawn for every fraction and
-seed whatever the model was trained on: it asks for the form of f, not for what f has seen.
+seed, and independent of the split that the model was trained with: it asks for the form of f, not
+for what f has seen. How many of the unseen objects the model did see stands beside it.
 
 Legend: n scenes, m objects of a scene, d dimensions.
 """
@@ -35,6 +41,7 @@ from analysis.binding.recognition import (
     object_share,
 )
 from analysis.binding.shares import Share, explained, missing
+from analysis.binding.swap_retrieval import balanced
 from gen.scenes.coverage import ObjectSplit, Part, split_objects
 from gen.scenes.space import ConceptSpace, Objects
 from splits.errors import UserError
@@ -42,10 +49,16 @@ from splits.errors import UserError
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 SEEDS = (0, 1, 2)
 PROBED, FITTED, ASKED = 4000, 5000, 1000
-"""scenes, at most, that probes are fitted on, that approximators are fitted on, and that are asked
-of every part: drawn, so that the cost does not grow with the scenes there are"""
+"""scenes, at most, that a fold's probes are fitted on, that approximators are fitted on, and that
+are asked of every part: drawn, so that the cost does not grow with the scenes there are"""
+STREAM = 1
+"""of splits of approximators, apart from those of models"""
+FOLDS = 5
+"""of families of scenes: each is read by probes that were fitted on the others"""
+NONE_ASKED = "there are no scenes of this part whose swap is there as well"
 
 Side = Literal["images", "texts"]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,67 @@ class Told:
 
 
 @dataclass(frozen=True)
+class HeldOutProbes:
+    """Probes of scenes whose families they were not fitted on.
+
+    Attributes:
+        fold: [n] of every scene.
+        probes: of every fold, fitted on the scenes of the others.
+    """
+
+    fold: NDArray[np.int64]
+    probes: tuple[SceneProbes, ...]
+
+    def concept_scores(self, rows: Rows, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Of every concept [r, values], of embeddings [r, d] of some scenes."""
+        found = [probes.concept_scores(x) for probes in self.probes]
+        return [self._own(rows, np.stack(scores)) for scores in zip(*found, strict=True)]
+
+    def object_scores(self, rows: Rows, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[r, objects] of embeddings [r, d] of some scenes."""
+        return self._own(rows, np.stack([probes.object_scores(x) for probes in self.probes]))
+
+    def _own(self, rows: Rows, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[r, …] of scores [folds, r, …] those of the row's own fold."""
+        return np.asarray(scores[self.fold[rows], np.arange(len(rows))])
+
+
+def fit_held_out(
+    space: ConceptSpace,
+    scenes: Objects,
+    embeddings: NDArray[np.float32],
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> HeldOutProbes:
+    """Probes of every fold, in which a family of scenes is never divided.
+
+    Args:
+        space: the world.
+        scenes: [n, m].
+        embeddings: [n, d] of one side.
+        seed: of the folds, of the scenes that are drawn, and of the first weights.
+        device: on which to fit.
+    """
+    family = families(space, scenes)
+    fold = np.random.default_rng(seed).permutation(family.max() + 1)[family] % FOLDS
+    probes = []
+    for number in range(FOLDS):
+        chosen = _drawn(np.flatnonzero(fold != number), PROBED, seed)
+        shown = scenes[chosen], embeddings[chosen]
+        probes.append(fit_scene_probes(space, *shown, seed=seed, device=device))
+    return HeldOutProbes(fold, tuple(probes))
+
+
+@dataclass(frozen=True)
 class _Asked:
     """Scenes of one part, and what the probes tell of their true embeddings."""
 
     part: Part
-    space: ConceptSpace
+    rows: Rows
     scenes: Objects
     true: NDArray[np.float32]
-    bank: NDArray[np.int64]
+    bank: Rows
     """objects that the fit does not see"""
     ceilings: tuple[Told, ...] = ()
 
@@ -100,8 +166,10 @@ def binding_rows(
     Returns:
         Rows with `side`, `class`, `width`, `fraction`, `split_seed`, `part` ("train", "unseen",
         "mixed"), `bank`, `kind` (see `Told`), the fields of `Share` (`value`, `lo`, `hi`, `n`, …,
-        over the scenes of one split), `ceiling`, that of the true embeddings, and `bag_best`. What
-        a split does not allow is a row without a value and with a `reason`.
+        over the scenes of one split), `ceiling`, that of the true embeddings, `bag_best`, and
+        `known`, the share of the split's unseen objects that the model was trained on (None where
+        its training is not known). What a split does not allow is a row without a value and with a
+        `reason`.
 
     Raises:
         ValueError: there are no embeddings of that side.
@@ -109,48 +177,59 @@ def binding_rows(
     embeddings: NDArray[np.float32] = getattr(embedded, side)
     if not len(embeddings):
         raise ValueError(f"there are no embeddings of {side}")
-    chosen = _drawn(np.arange(len(embeddings)), PROBED, seeds[0])
-    probes = fit_scene_probes(
-        embedded.space, embedded.scenes[chosen], embeddings[chosen], seed=seeds[0], device=device
-    )
+    space, scenes = embedded.space, embedded.scenes
+    probes = fit_held_out(space, scenes, embeddings, seed=seeds[0], device=device)
     rows: list[dict[str, Any]] = []
     for fraction in fractions:
         for seed in seeds:
-            keys = {"side": side, "fraction": fraction, "split_seed": seed}
+            keys = {"side": side, "fraction": fraction, "split_seed": seed, "known": None}
             try:
-                split = split_objects(embedded.space, fraction, seed)
+                split = own_split(space, fraction, seed)
             except UserError as error:
                 reason = f"{error.found}; expected {error.expected}"
                 rows += [keys | row for row in _refused(approximators, reason)]
                 continue
-            found = _split_rows(
-                embedded, embeddings, probes, split, approximators=approximators, device=device
-            )
+            if embedded.split is not None:
+                keys["known"] = float(np.isin(split.unseen, embedded.split.train).mean())
+            options: dict[str, Any] = {"approximators": approximators, "device": device}
+            found = _split_rows(embedded, embeddings, probes, split, seed=seed, **options)
             rows += [keys | row for row in found]
     return rows
+
+
+def own_split(space: ConceptSpace, fraction: float, seed: int) -> ObjectSplit:
+    """A split for functions, which no model was trained with: splits of one seed hold one another.
+
+    Raises:
+        UserError: the fraction cannot show every value, or leaves no object.
+    """
+    own = int(np.random.default_rng([seed, STREAM]).integers(2**31))
+    return split_objects(space, fraction, own)
 
 
 def _split_rows(
     embedded: EmbeddedScenes,
     embeddings: NDArray[np.float32],
-    probes: SceneProbes,
+    probes: HeldOutProbes,
     split: ObjectSplit,
     *,
+    seed: int,
     approximators: Sequence[Approximator],
     device: torch.device | str,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split."""
-    space, scenes, seed = embedded.space, embedded.scenes, split.seed
+    space, scenes = embedded.space, embedded.scenes
     parts = split.parts(scenes)
     fitted = _drawn(np.flatnonzero(parts == int(Part.train)), FITTED, seed)
     if not _shows_all(space, scenes[fitted]):
         yield from _refused(approximators, "fitted scenes do not show every value in every slot")
         return
+    even = balanced(replace(embedded, split=None), np.arange(len(scenes)))
     asked = []
     for part in Part:
-        rows = _drawn(np.flatnonzero(parts == int(part)), ASKED, seed)
-        blank = _Asked(part, space, scenes[rows], embeddings[rows], split.unseen)
-        asked.append(replace(blank, ceilings=tuple(_told(blank, blank.true, probes))))
+        rows = _drawn(np.flatnonzero(even & (parts == int(part))), ASKED, seed)
+        blank = _Asked(part, rows, scenes[rows], embeddings[rows], split.unseen)
+        asked.append(replace(blank, ceilings=tuple(_told(space, blank, blank.true, probes))))
     for approximator in approximators:
         predict = fit_approximator(
             approximator,
@@ -163,26 +242,28 @@ def _split_rows(
         for question in asked:
             values = space.table[question.scenes]
             expected = predict(values) if len(values) else question.true
-            told = _told(question, expected, probes)
+            told = _told(space, question, expected, probes)
             for score, ceiling in zip(told, question.ceilings, strict=True):
                 yield _keys(approximator) | _row(question.part, score, ceiling.found.value)
 
 
-def _told(asked: _Asked, shown: NDArray[np.float32], probes: SceneProbes) -> Iterator[Told]:
+def _told(
+    space: ConceptSpace, asked: _Asked, shown: NDArray[np.float32], probes: HeldOutProbes
+) -> Iterator[Told]:
     """All scores of embeddings `shown` [n, d] of the scenes."""
-    space, scenes = asked.space, asked.scenes
+    rows, scenes = asked.rows, asked.scenes
     banks = {"full": None, "held_out": asked.bank}
     named = list(banks) if asked.part is Part.unseen else ["full"]
     if not len(scenes):
-        none = missing("there are no scenes of this part")
+        none = missing(NONE_ASKED)
         yield from (Told("concept", None, none), *(Told("object", bank, none) for bank in named))
         yield Told("r2", None, none)
         return
-    centred = shown - probes.centre
-    yield Told("concept", None, concept_share(space, scenes, centred, probes.concepts))
-    scores = centred @ probes.objects.T
+    concepts = probes.concept_scores(rows, shown)
+    yield Told("concept", None, concept_share(space, scenes, concepts))
+    objects = probes.object_scores(rows, shown)
     for bank in named:
-        found, best = object_share(space, scenes, scores, banks[bank])
+        found, best = object_share(space, scenes, objects, banks[bank])
         yield Told("object", bank, found, best)
     r2 = explained(asked.true, shown, families(space, scenes), seed=0)
     yield Told("r2", None, r2)
@@ -215,6 +296,6 @@ def _shows_all(space: ConceptSpace, scenes: Objects) -> bool:
     )
 
 
-def _drawn(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+def _drawn(rows: Rows, most: int, seed: int) -> Rows:
     """At most so many of the rows."""
     return np.random.default_rng(seed).permutation(rows)[:most]

@@ -187,8 +187,7 @@ def _scored(
         floor=bag_levels(space, edits.targets, scenes),
         chance=1 / len(np.unique(object_sets(scenes))),
     )
-    shown = (made - probes.centre).astype(np.float32)
-    objects, _ = object_share(space, edits.targets, shown @ probes.objects.T)
+    objects, _ = object_share(space, edits.targets, probes.object_scores(made))
     return [
         nearest.row(**keys, score="retrieval"),
         objects.row(**keys, score="object"),

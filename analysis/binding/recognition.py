@@ -23,7 +23,7 @@ Legend: n scenes, d dimensions, m objects of a scene.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,15 @@ class SceneProbes:
         """The same weights, around another centre."""
         return SceneProbes(centre, self.concepts, self.objects)
 
+    def concept_scores(self, x: NDArray[np.floating]) -> list[NDArray[np.float32]]:
+        """Of every concept [n, values], of embeddings [n, d]."""
+        shown = (x - self.centre).astype(np.float32)
+        return [shown @ weights.T for weights in self.concepts]
+
+    def object_scores(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """[n, objects] of embeddings [n, d]."""
+        return np.asarray((x - self.centre).astype(np.float32) @ self.objects.T)
+
 
 def fit_scene_probes(
     space: ConceptSpace,
@@ -114,21 +123,19 @@ def divided(space: ConceptSpace, scenes: Objects, seed: int) -> tuple[Rows, Rows
 def concept_share(
     space: ConceptSpace,
     scenes: Objects,
-    embeddings: NDArray[np.float32],
-    concepts: list[NDArray[np.float32]],
+    scores: Sequence[NDArray[np.floating]],
 ) -> Share:
     """Share of scenes whose values are recognised, mean over concepts; a bag may reach 1.
 
     Args:
         space: the world.
         scenes: [n, m].
-        embeddings: [n, d].
-        concepts: of every concept its weights [values, d].
+        scores: of every concept [n, values].
     """
     right, guessed, asked = np.zeros(len(scenes)), np.zeros(len(scenes)), np.zeros(len(scenes))
-    for present, weights in zip(concept_presence(space, scenes), concepts, strict=True):
+    for present, found in zip(concept_presence(space, scenes), scores, strict=True):
         rows = np.flatnonzero(askable(present))
-        right[rows] += recognised(embeddings[rows] @ weights.T, present[rows])
+        right[rows] += recognised(found[rows], present[rows])
         guessed[rows] += chance(present[rows])
         asked[rows] += 1
     told = asked > 0
@@ -262,10 +269,10 @@ def _asked(
     """Rows of what probes recognise among the asked scenes, part by part."""
     space, split = embedded.space, embedded.split
     for part, chosen in in_parts(embedded, ask):
-        scenes, shown = embedded.scenes[chosen], x[chosen] - probes.centre
-        found = concept_share(space, scenes, shown, probes.concepts)
+        scenes = embedded.scenes[chosen]
+        found = concept_share(space, scenes, probes.concept_scores(x[chosen]))
         yield _keys("concept", part) | found.row()
-        scores = shown @ probes.objects.T
+        scores = probes.object_scores(x[chosen])
         even = balanced(embedded, chosen)
         for name, bank in _banks(split, part):
             found, best = object_share(space, scenes, scores, bank)
@@ -290,7 +297,8 @@ def _object_level(
         fit_probe(getattr(train, side), present, seed=seed, device=device)
         for present in concept_presence(train.space, train.scenes)
     ]
-    found = concept_share(unseen.space, unseen.scenes, getattr(unseen, side), weights)
+    scores = [getattr(unseen, side) @ weight.T for weight in weights]
+    found = concept_share(unseen.space, unseen.scenes, scores)
     return [keys | concept | found.row(), keys | objects]
 
 

@@ -119,18 +119,17 @@ def _judged(
     if not len(rows):
         return [missing(NOT_MET).row(**keys, score="R2")]
     clusters = families(space, scenes)
-    made32 = (made - probes.centre).astype(np.float32)
     retrieved = share(
         first_places(made, scenes, x, embedded.scenes),
         clusters,
         floor=bag_levels(space, scenes, embedded.scenes),
         chance=1 / len(np.unique(object_sets(embedded.scenes))),
     )
-    objects, best = object_share(space, scenes, made32 @ probes.objects.T)
+    objects, best = object_share(space, scenes, probes.object_scores(made))
     scored = {
         "R2": explained(x[rows], made, clusters, seed),
         "retrieval": retrieved,
-        "concept": concept_share(space, scenes, made32, probes.concepts),
+        "concept": concept_share(space, scenes, probes.concept_scores(made)),
     }
     found = [value.row(**keys, score=name) for name, value in scored.items()]
     return [*found, objects.row(**keys, score="object") | {"bag_best": best}]

@@ -101,9 +101,8 @@ def _read(
     """What probes, fitted on the given embeddings, recognise."""
     space, scenes = embedded.space, embedded.scenes
     probes = fit_scene_probes(space, scenes[fit], x[fit], seed=seed, device=device)
-    shown = x[ask] - probes.centre
-    concept = concept_share(space, scenes[ask], shown, probes.concepts)
-    objects, best = object_share(space, scenes[ask], shown @ probes.objects.T)
+    concept = concept_share(space, scenes[ask], probes.concept_scores(x[ask]))
+    objects, best = object_share(space, scenes[ask], probes.object_scores(x[ask]))
     return [
         concept.row(**keys, kind="concept") | {"bag_best": None},
         objects.row(**keys, kind="object") | {"bag_best": best},

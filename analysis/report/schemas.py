@@ -214,7 +214,7 @@ BINDING: Schema = {
 BINDING_FUNCTION: Schema = {
     **{"objects": pl.Int64, "side": pl.String, "class": pl.String, "width": pl.Int64},
     **{"fraction": pl.Float64, "split_seed": pl.Int64, "part": pl.String, "bank": pl.String},
-    **{"kind": pl.String, **SCORED, "ceiling": pl.Float64},
+    **{"kind": pl.String, **SCORED, "ceiling": pl.Float64, "known": pl.Float64},
 }
 BINDING_MODELS: Schema = {
     **{"run": pl.String, "model": pl.String, "group": pl.String},

@@ -43,7 +43,7 @@ def test_an_encoder_that_binds_is_recognised_above_the_best_of_a_bag():
 
 def test_no_scenes_are_no_score_with_a_reason():
     probes = fit_scene_probes(SPACE, PAIRS[:20], np.ones((20, 4), np.float32), seed=0)
-    concepts = concept_share(SPACE, PAIRS[:0], np.ones((0, 4), np.float32), probes.concepts)
+    concepts = concept_share(SPACE, PAIRS[:0], probes.concept_scores(np.ones((0, 4), np.float32)))
     objects, best = object_share(SPACE, PAIRS[:0], np.ones((0, SPACE.objects)))
     assert (concepts.value, objects.value, best) == (None, None, None)
     assert "there are none" in concepts.reason
