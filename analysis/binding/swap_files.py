@@ -11,7 +11,8 @@ A file is JSON (a list of objects), JSON lines, or CSV. Two forms are known:
                   group  both
 
 `category`, if there is such a column, is told apart. Names that these tests use themselves are
-understood (NAMES). Nothing is left out: what cannot be read is an error that names its entry.
+understood (NAMES), and images without the ending of their file, as Winoground has them. Nothing is
+left out: what cannot be read is an error that names its entry.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from scipy.special import comb
 
 from analysis.binding.shares import share
 from analysis.binding.swap_retrieval import TIE, preference
+from gen.datasets.images import EXTENSIONS
 from splits.errors import UserError
 
 NAMES = {
@@ -76,15 +79,16 @@ def read_swaps(path: Path, images: Path | None = None) -> list[SwapItem]:
         images: folder of the images; that of the file by default.
 
     Raises:
-        UserError: the file or an image is not there, an entry lacks its image, its caption or its
-            negatives, one is empty, an entry is there twice, or both forms are in one file.
+        UserError: the file or an image is not there, several files may be meant, an entry lacks
+            its image, its caption or its negatives, one is empty, an entry is there twice, or both
+            forms are in one file.
     """
-    folder = path.parent if images is None else images
+    files = _Images(path.parent if images is None else images)
     entries = _entries(path)
     if not entries:
         raise UserError("the list of captions is empty", expected=FORMS, where=str(path))
     items = [
-        _item(entry, folder, f"{path}, entry {number}") for number, entry in enumerate(entries, 1)
+        _item(entry, files, f"{path}, entry {number}") for number, entry in enumerate(entries, 1)
     ]
     seen: dict[tuple[Any, ...], int] = {}
     for number, item in enumerate(items, 1):
@@ -191,7 +195,7 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _item(entry: Mapping[str, Any], folder: Path, where: str) -> SwapItem:
+def _item(entry: Mapping[str, Any], images: _Images, where: str) -> SwapItem:
     if None in entry:  # how the reader of CSV names cells without a title
         raise UserError(
             "there are more cells than columns",
@@ -200,14 +204,14 @@ def _item(entry: Mapping[str, Any], folder: Path, where: str) -> SwapItem:
         )
     category = _text(_found(entry, "category"))
     if all(name in entry for name in PAIRED):
-        paths = tuple(_image(entry[name], folder, where) for name in PAIRED[:2])
+        paths = tuple(images.find(entry[name], where) for name in PAIRED[:2])
         captions = tuple(_caption(entry[name], where) for name in PAIRED[2:])
         if captions[0] == captions[1] or paths[0] == paths[1]:
             raise UserError(
                 "two images or two captions are the same", expected="two of each", where=where
             )
         return SwapItem(paths, captions, category)
-    path = _image(_found(entry, "image"), folder, where)
+    path = images.find(_found(entry, "image"), where)
     captions = (_caption(_found(entry, "caption"), where), *_negatives(entry, where))
     if len(set(captions)) < len(captions):
         raise UserError("a caption is there twice", expected="negatives that differ", where=where)
@@ -258,16 +262,42 @@ def _text(value: Any) -> str | None:
     return value.strip() if isinstance(value, str) and value.strip() else None
 
 
-def _image(value: Any, folder: Path, where: str) -> Path:
-    name = _text(value)
-    if name is None:
-        raise UserError("there is no image", expected=FORMS, where=where)
-    path = folder / name
-    if not path.is_file():
-        raise UserError(
-            f"there is no image {path}",
-            expected="a file, by its path below the folder of images",
-            where=where,
-            fix="name the folder with --images",
-        )
-    return path
+class _Images:
+    """The files of a folder, found by their paths or by these without the ending."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_stem = cache(_by_stem)
+
+    def find(self, value: Any, where: str) -> Path:
+        name = _text(value)
+        if name is None:
+            raise UserError("there is no image", expected=FORMS, where=where)
+        path = self.folder / name
+        if path.is_file():
+            return path
+        found = self.by_stem(path.parent).get(path.name, [])
+        if len(found) > 1:
+            raise UserError(
+                f"image {path} may be {' or '.join(sorted(file.name for file in found))}",
+                expected="one image of that name",
+                where=where,
+                fix="write the ending in the list",
+            )
+        if not found:
+            raise UserError(
+                f"there is no image {path}",
+                expected="a file, by its path below the folder of images, perhaps without ending",
+                where=where,
+                fix="name the folder with --images",
+            )
+        return found[0]
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The images in a folder by their names without the ending."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
+            found.setdefault(path.stem, []).append(path)
+    return found

@@ -14,7 +14,7 @@ from splits.errors import UserError
 EXAMPLES = """examples:
   clipgen swaps pairs.json --study scenes --run all
   clipgen swaps swap_att.json --images val2017 --model ViT-B-32 --weights laion2b_s34b_b79k
-  clipgen swaps winoground.csv --images winoground/images --model ViT-B-32 --weights openai \\
+  clipgen swaps examples.jsonl --images images --model ViT-B-32 --weights openai \\
       --csv scores.csv
 
 An entry has image, caption and negatives (as of ARO and SugarCrepe), or image_0, image_1, caption_0

@@ -56,11 +56,44 @@ def test_names_of_public_tests_are_understood(folder):
     assert read_swaps(written(folder, [paired(tag="Object")]))[0].category == "Object"
 
 
+def test_winoground_is_read_as_it_was_released(folder):
+    line = {
+        "id": 0,
+        "image_0": "ex_0_img_0",
+        "image_1": "ex_0_img_1",
+        "caption_0": "an old person kisses a young person",
+        "caption_1": "a young person kisses an old person",
+        "tag": "Adjective-Age",
+        "secondary_tag": "",
+        "num_main_preds": 1,
+        "collapsed_tag": "Object",
+    }
+    images = folder / "images"
+    images.mkdir()
+    for name in ("ex_0_img_0.png", "ex_0_img_1.PNG", "ex_0_img_1.txt"):
+        (images / name).touch()
+    (item,) = read_swaps(written(folder, json.dumps(line) + "\n", "examples.jsonl"), images)
+    assert item.images == (images / "ex_0_img_0.png", images / "ex_0_img_1.PNG")
+    assert item.captions == (line["caption_0"], line["caption_1"])
+    assert item.category == "Adjective-Age"
+
+
+def test_an_image_without_ending_is_one_file_or_an_error(folder):
+    for name in ("a.jpg", "b.v2.png"):
+        (folder / name).touch()
+    with pytest.raises(UserError, match=r"may be a\.jpg or a\.png"):
+        read_swaps(written(folder, [entry("a")]))
+    assert read_swaps(written(folder, [entry("b.v2")]))[0].images == (folder / "b.v2.png",)
+    (folder / "a").touch()
+    assert read_swaps(written(folder, [entry("a")]))[0].images == (folder / "a",)
+
+
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
         ([entry(negatives=[])], "no negative captions"),
         ([entry(image="z.png")], "no image .*z.png"),
+        ([entry(image="none/z")], "no image .*z"),
         ([entry(), entry()], "entry 2 is entry 1 once more"),
         ([entry(caption=" ")], "caption is"),
         ([entry(negatives=["x", 3])], "no text"),
