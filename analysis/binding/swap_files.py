@@ -47,6 +47,9 @@ NUMBERED = re.compile(r"negative(_caption)?_\d+")
 """columns of one negative each"""
 PAIRED = ("image_0", "image_1", "caption_0", "caption_1")
 FORMS = "image, caption and negatives; or image_0, image_1, caption_0 and caption_1"
+FILE = "a file, by its path below the folder of images, perhaps without ending"
+SHOWN = 80
+"""letters of a name that a message shows"""
 ALL = "all"
 CHANCES = {"text": 0.25, "image": 0.25, "group": 1 / 6}
 """of random similarities; group: that the two right ones are the largest two of the four"""
@@ -177,10 +180,10 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
         if path.suffix.lower() == ".csv":
             return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         if path.suffix.lower() == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [_json(line) for line in text.splitlines() if line.strip()]
         else:
-            found = json.loads(text)
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+            found = _json(text)
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"the list of captions cannot be read: {error}",
             expected="JSON, JSON lines or CSV in UTF-8",
@@ -193,6 +196,14 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
             "the list of captions is no list of entries", expected=FORMS, where=str(path)
         )
     return entries
+
+
+def _json(text: str) -> Any:
+    """Raises ValueError: it is no JSON, or such that Python cannot hold it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _item(entry: Mapping[str, Any], images: _Images, where: str) -> SwapItem:
@@ -230,10 +241,10 @@ def _negatives(entry: Mapping[str, Any], where: str) -> list[str]:
             continue
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
-                value = json.loads(value)
-            except json.JSONDecodeError:
+                value = _json(value)
+            except ValueError as error:
                 raise UserError(
-                    f"`{name}` is no list: {value}", expected="a list in JSON", where=where
+                    f"`{name}` is no list: {error}", expected="a list in JSON", where=where
                 ) from None
         values += value if isinstance(value, list) else [value]
     # rows of a table have empty cells where others have more negatives
@@ -274,9 +285,17 @@ class _Images:
         if name is None:
             raise UserError("there is no image", expected=FORMS, where=where)
         path = self.folder / name
-        if path.is_file():
-            return path
-        found = self.by_stem(path.parent).get(path.name, [])
+        try:
+            if path.is_file():
+                return path
+            found = self.by_stem(path.parent).get(path.name, [])
+        except OSError as error:
+            shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+            raise UserError(
+                f"image {shown} cannot be looked up: {error.strerror}",
+                expected=FILE,
+                where=where,
+            ) from None
         if len(found) > 1:
             raise UserError(
                 f"image {path} may be {' or '.join(sorted(file.name for file in found))}",
@@ -287,7 +306,7 @@ class _Images:
         if not found:
             raise UserError(
                 f"there is no image {path}",
-                expected="a file, by its path below the folder of images, perhaps without ending",
+                expected=FILE,
                 where=where,
                 fix="name the folder with --images",
             )

@@ -102,11 +102,15 @@ def test_an_image_without_ending_is_one_file_or_an_error(folder):
         ([entry(), paired()], "different forms"),
         ([paired(caption_1="one")], "the same"),
         ([paired(caption_1="")], "caption is"),
+        ([entry(image="x" * 5000)], "image x{80}… cannot be looked up"),
         ([], "is empty"),
+        ("[" * 10**6, "nested too deeply"),
+        ("1" * 10**4, "cannot be read"),
         ("[{", "cannot be read"),
         ("[1]", "no list of entries"),
         ('{"image": "a.png"}', "no list of entries"),
     ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
 )
 def test_mistakes_are_told(folder, entries, told):
     with pytest.raises(UserError, match=told):
@@ -118,6 +122,9 @@ def test_mistakes_of_tables_are_told(folder):
         read_swaps(written(folder, "image,caption,negatives\na.png,x,y, and z\n", "list.csv"))
     with pytest.raises(UserError, match="is no list"):
         read_swaps(written(folder, 'image,caption,negatives\na.png,x,"[y"\n', "list.csv"))
+    deep = f"image,caption,negatives\na.png,x,{'[' * 10**5}\n"
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_swaps(written(folder, deep, "list.csv"))
     with pytest.raises(UserError, match="cannot be read"):
         read_swaps(folder / "none.json")
 
