@@ -123,10 +123,12 @@ def swap_file_rows(
 
     Raises:
         ValueError: shapes differ.
+        UserError: a similarity is not finite: it is neither right nor wrong.
     """
     for item, values in zip(items, similarities, strict=True):
         if values.shape != (len(item.images), len(item.captions)):
             raise ValueError(f"similarities {values.shape} of {len(item.captions)} captions")
+        _check_finite(item, values)
     clusters = np.unique([str(item.images[0]) for item in items], return_inverse=True)[1]
     right = _paired_scores(similarities) if items[0].is_paired else _caption_score(similarities)
     chance = {name: np.full(len(items), CHANCES[name]) for name in right if name in CHANCES}
@@ -141,6 +143,19 @@ def swap_file_rows(
             found = share(values[chosen], clusters[chosen], floor=level, chance=level)
             rows.append(found.row(score=name, category=category))
     return rows
+
+
+def _check_finite(item: SwapItem, values: NDArray[np.floating]) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        image, caption = bad[0]
+        raise UserError(
+            f"the model gives embeddings that are not finite: the similarity of image "
+            f"{item.images[image]} and caption {item.captions[caption]!r} is "
+            f"{values[image, caption]}",
+            expected="finite embeddings of every image and every caption",
+            fix="other weights",
+        )
 
 
 def _caption_score(similarities: Sequence[NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:

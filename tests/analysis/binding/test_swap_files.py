@@ -190,3 +190,14 @@ def test_wrong_shapes_are_an_error(folder):
     items = read_swaps(written(folder, [entry()]))
     with pytest.raises(ValueError, match="similarities"):
         swap_file_rows(items, [np.zeros((1, 5))])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_similarity_that_is_not_finite_has_no_score(folder, value):
+    one, two = entry("a.png", "1", ["2"]), paired()
+    cases = [(one, [[0.5, value]], "a.png and caption '2'")]
+    cases += [(two, [[0.5, 0.1], [value, 0.8]], "b.png and caption 'one'")]
+    for number, (row, similarities, told) in enumerate(cases):
+        items = read_swaps(written(folder, [row], f"{number}.json"))
+        with pytest.raises(UserError, match=told):
+            scored(items, [similarities])

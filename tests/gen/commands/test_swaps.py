@@ -75,3 +75,12 @@ def test_mistakes_in_the_list_end_with_code_2(folder, capsys):
     entry = {"image": "none.png", "caption": "red", "negatives": ["lime"]}
     assert main(["swaps", listed(folder, [entry]), *MODEL]) == 2
     assert "--images" in capsys.readouterr().err
+
+
+def test_a_model_whose_embeddings_are_not_finite_ends_with_code_2(folder, capsys, monkeypatch):
+    monkeypatch.setattr(ColourWords, "encode_text", lambda self, tokens: tokens * torch.nan)
+    entry = {"image": "red.png", "caption": "red", "negatives": ["lime"]}
+    assert main(["swaps", listed(folder, [entry]), *MODEL]) == 2
+    told = capsys.readouterr()
+    assert "red.png and caption 'red' is nan" in told.err
+    assert "%" not in told.out
