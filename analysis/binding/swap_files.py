@@ -21,7 +21,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -193,7 +194,9 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            _check_titles(table.fieldnames or ())
+            return list(table)
         if path.suffix.lower() == ".jsonl":
             found = [_json(line) for line in text.splitlines() if line.strip()]
         else:
@@ -201,7 +204,7 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"the list of captions cannot be read: {error}",
-            expected="JSON, JSON lines or CSV in UTF-8",
+            expected="JSON, JSON lines or CSV in UTF-8, with every title once",
             where=str(path),
         ) from None
     # SugarCrepe's files are objects of numbered entries
@@ -214,11 +217,23 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _json(text: str) -> Any:
-    """Raises ValueError: it is no JSON, or such that Python cannot hold it."""
+    """Raises ValueError: it is no JSON, such that Python cannot hold it, or has a title twice."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    _check_titles(title for title, _ in pairs)
+    return dict(pairs)
+
+
+def _check_titles(titles: Iterable[str]) -> None:
+    """Raise where one stands twice: all but the last would be lost. None (empty) may be missing."""
+    twice = [title for title, count in Counter(titles).items() if title and count > 1]
+    if twice:
+        raise ValueError(f"the title `{twice[0]}` is there twice")
 
 
 def _item(entry: Mapping[str, Any], images: _Images, where: str) -> SwapItem:
@@ -228,7 +243,7 @@ def _item(entry: Mapping[str, Any], images: _Images, where: str) -> SwapItem:
             expected="captions with commas in quotation marks",
             where=where,
         )
-    category = _text(_found(entry, "category"))
+    category = _category(_found(entry, "category"), where)
     if all(name in entry for name in PAIRED):
         paths = tuple(images.find(entry[name], where) for name in PAIRED[:2])
         captions = tuple(_caption(entry[name], where) for name in PAIRED[2:])
@@ -282,6 +297,15 @@ def _caption(value: Any, where: str) -> str:
             where=where,
         )
     return text
+
+
+def _category(value: Any, where: str) -> str | None:
+    """Numbers are their text."""
+    if isinstance(value, bool | list | dict):
+        raise UserError(
+            f"a category is a {type(value).__name__}", expected="text or a number", where=where
+        )
+    return _text(value if value is None else str(value))
 
 
 def _text(value: Any) -> str | None:

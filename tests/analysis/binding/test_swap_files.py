@@ -89,6 +89,13 @@ def test_an_image_without_ending_is_one_file_or_an_error(folder):
 
 
 @pytest.mark.parametrize(
+    ("value", "category"), [(3, "3"), (0, "0"), (1.5, "1.5"), (" order ", "order"), ("", None)]
+)
+def test_a_category_is_text_or_a_number(folder, value, category):
+    assert read_swaps(written(folder, [entry(category=value)]))[0].category == category
+
+
+@pytest.mark.parametrize(
     ("entries", "told"),
     [
         ([entry(negatives=[])], "no negative captions"),
@@ -103,6 +110,10 @@ def test_an_image_without_ending_is_one_file_or_an_error(folder):
         ([paired(caption_1="one")], "the same"),
         ([paired(caption_1="")], "caption is"),
         ([entry(image="x" * 5000)], "image x{80}… cannot be looked up"),
+        ([entry(category=True)], "a category is a bool"),
+        ([entry(category=["x"])], "a category is a list"),
+        ([entry(category={})], "a category is a dict"),
+        ('[{"negatives": ["x"], "negatives": ["y"]}]', "`negatives` is there twice"),
         ([], "is empty"),
         ("[" * 10**6, "nested too deeply"),
         ("1" * 10**4, "cannot be read"),
@@ -127,6 +138,18 @@ def test_mistakes_of_tables_are_told(folder):
         read_swaps(written(folder, deep, "list.csv"))
     with pytest.raises(UserError, match="cannot be read"):
         read_swaps(folder / "none.json")
+
+
+@pytest.mark.parametrize("title", ["negatives", "negative_1"])
+def test_two_columns_of_one_title_are_refused(folder, title):
+    csv = f"image,caption,{title},{title}\na.png,x,y,z\n"
+    with pytest.raises(UserError, match=f"`{title}` is there twice"):
+        read_swaps(written(folder, csv, "list.csv"))
+
+
+def test_columns_without_a_title_are_not_read(folder):
+    csv = "image,caption,negatives,,\na.png,x,y,,\n"
+    assert read_swaps(written(folder, csv, "list.csv"))[0].captions == ("x", "y")
 
 
 def test_an_error_names_its_entry(folder):
