@@ -120,7 +120,8 @@ def swap_file_rows(
     Returns:
         Rows of `Share` with `score` ("caption"; or "text", "image" and "group") and `category`.
         Intervals are over images: entries of one image are right or wrong together. A tie counts
-        as the share of it that a guess would win.
+        as the share of it that a guess would win. There is no floor: what a bag of concepts reaches
+        depends on the list.
 
     Raises:
         ValueError: shapes differ.
@@ -140,8 +141,7 @@ def swap_file_rows(
         chosen = np.ones(len(items), dtype=bool) if category == ALL else categories == category
         for name, values in right.items():
             level = chance[name][chosen]
-            # a bag of concepts knows no swap: it guesses
-            found = share(values[chosen], clusters[chosen], floor=level, chance=level)
+            found = share(values[chosen], clusters[chosen], chance=level)
             rows.append(found.row(score=name, category=category))
     return rows
 

@@ -54,7 +54,7 @@ def score_swaps(options: argparse.Namespace) -> None:
         _print(rows)
     else:
         _write(rows, options.csv)
-    print(f"{len(items)} entries, by {model.name}; chance is that of a bag of concepts as well.")
+    print(f"{len(items)} entries, by {model.name}.")
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

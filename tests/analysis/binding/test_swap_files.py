@@ -201,6 +201,19 @@ def test_chances_are_those_of_random_similarities(folder):
         assert row["value"] == pytest.approx(row["chance"], abs=0.02)
 
 
+def test_what_a_bag_reaches_is_not_chance_in_general(folder):
+    replaced = read_swaps(written(folder, [entry(negatives=["a red dog"])]))
+    assert scored(replaced, [[[0.9, 0.1]]])["caption"]["floor"] is None
+    # captions that are one to it, of images that are not
+    found = scored(read_swaps(written(folder, [paired()])), [[[0.9, 0.9], [0.1, 0.1]]])
+    assert {name: row["value"] for name, row in found.items()} == {
+        "text": 0.25,
+        "image": 0,
+        "group": 0,
+    }
+    assert all(row["floor"] is None for row in found.values())
+
+
 def test_entries_of_one_image_make_no_score_more_certain(folder):
     entries = [entry("a.png", "1", [f"n{i}"]) for i in range(50)]
     items = read_swaps(written(folder, entries))

@@ -59,6 +59,7 @@ def test_scores_are_told_with_chance_and_count(folder, capsys):
     assert "caption" in told
     assert told.count("50.0%") == 2
     assert "2 entries, by planted" in told
+    assert "bag" not in told
 
 
 def test_scores_are_written_as_a_table(folder, capsys):
