@@ -166,7 +166,8 @@ def binding_rows(
     Returns:
         Rows with `side`, `class`, `width`, `fraction`, `split_seed`, `part` ("train", "unseen",
         "mixed"), `bank`, `kind` (see `Told`), the fields of `Share` (`value`, `lo`, `hi`, `n`, …,
-        over the scenes of one split), `ceiling`, that of the true embeddings, `bag_best`, and
+        over the scenes of one split), `ceiling`, that of the true embeddings, with `ceiling_lo` and
+        `ceiling_hi`, `bag_best`, and
         `known`, the share of the split's unseen objects that the model was trained on (None where
         its training is not known). What a split does not allow is a row without a value and with a
         `reason`.
@@ -244,7 +245,7 @@ def _split_rows(
             expected = predict(values) if len(values) else question.true
             told = _told(space, question, expected, probes)
             for score, ceiling in zip(told, question.ceilings, strict=True):
-                yield _keys(approximator) | _row(question.part, score, ceiling.found.value)
+                yield _keys(approximator) | _row(question.part, score, ceiling.found)
 
 
 def _told(
@@ -273,9 +274,10 @@ def _keys(approximator: Approximator) -> dict[str, Any]:
     return {"class": approximator.kind, "width": approximator.width}
 
 
-def _row(part: Part, told: Told, ceiling: float | None) -> dict[str, Any]:
+def _row(part: Part, told: Told, ceiling: Share) -> dict[str, Any]:
     keys = {"part": part.name, "bank": told.bank, "kind": told.kind}
-    return told.found.row(**keys) | {"ceiling": ceiling, "bag_best": told.bag_best}
+    true = {"ceiling": ceiling.value, "ceiling_lo": ceiling.lo, "ceiling_hi": ceiling.hi}
+    return told.found.row(**keys) | true | {"bag_best": told.bag_best}
 
 
 def _refused(approximators: Sequence[Approximator], reason: str) -> Iterator[dict[str, Any]]:
@@ -283,7 +285,7 @@ def _refused(approximators: Sequence[Approximator], reason: str) -> Iterator[dic
     for approximator in approximators:
         for kind, bank in (("concept", None), ("object", "full"), ("object", "held_out")):
             told = Told(kind, bank, missing(reason))
-            yield _keys(approximator) | _row(Part.unseen, told, None)
+            yield _keys(approximator) | _row(Part.unseen, told, told.found)
 
 
 def _shows_all(space: ConceptSpace, scenes: Objects) -> bool:

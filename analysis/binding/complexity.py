@@ -23,6 +23,8 @@ from gen.scenes.coverage import Part
 
 SHARE = 0.8
 """of the ceiling"""
+FRACTION = 0.7
+"""of the objects, at which models are compared: far fewer than a table needs, enough left to ask"""
 KEYS = ("side", "class", "width", "part", "bank", "kind")
 
 Row = dict[str, Any]
@@ -65,6 +67,28 @@ class Complexity:
     simplest: Reached | None
     classes: tuple[Reached, ...]
     share: float
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the best class of functions carries of a model's objects, and what there is to carry.
+
+    Attributes:
+        kind, width: the class whose predictions show most objects.
+        held: objects that probes find in true embeddings: value, lo and hi.
+        carried: that they find in its predictions.
+        bag: the most that a bag of concepts can reach.
+        n: scenes, over all splits.
+
+    Intervals are over splits, Student's t, None for two of them; of a single split over its scenes.
+    """
+
+    kind: str
+    width: int | None
+    held: tuple[float, float | None, float | None]
+    carried: tuple[float, float | None, float | None]
+    bag: float | None
+    n: int
 
 
 def curves(rows: Sequence[Row]) -> list[Row]:
@@ -127,6 +151,41 @@ def complexity(
     classes = tuple(_reached(group, share) for group in groups.values())
     simplest = next((found for found in classes if found.fraction is not None), None)
     return Complexity(simplest, classes, share)
+
+
+def best_carried(rows: Sequence[Row], fraction: float = FRACTION) -> Carried | None:
+    """What the best class of functions carries of a model's objects.
+
+    Args:
+        rows: of `binding_function.binding_rows`, of one model and one side.
+        fraction: of the objects that were fitted.
+
+    Returns:
+        None where nothing was scored at this fraction.
+    """
+    asked = {"part": Part.unseen.name, "kind": "object", "bank": "full", "fraction": fraction}
+    own = [row for row in rows if asked.items() <= row.items() and row["value"] is not None]
+    points = curves(own)
+    if not points:
+        return None
+    best = max(points, key=lambda point: point["value"])
+    chosen = [row for row in own if (row["class"], row["width"]) == (best["class"], best["width"])]
+    return Carried(
+        kind=best["class"],
+        width=best["width"],
+        held=_over_rows(chosen, "ceiling", ("ceiling_lo", "ceiling_hi")),
+        carried=_over_rows(chosen, "value", ("lo", "hi")),
+        bag=best["bag_best"],
+        n=sum(row["n"] for row in chosen),
+    )
+
+
+def _over_rows(rows: Sequence[Row], key: str, ends: tuple[str, str]) -> tuple[float, Any, Any]:
+    """Mean and interval: over splits, or over the scenes of a single one."""
+    if len(rows) == 1:
+        return (rows[0][key], rows[0][ends[0]], rows[0][ends[1]])
+    values = [row[key] for row in rows]
+    return (float(np.mean(values)), *t_interval(values))
 
 
 def _above_bag(point: Row) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -156,49 +157,49 @@ def _function_panel(
     axes.plot(levels["fraction"], levels["bag_best"], ":", color=GREY, linewidth=1.4)
 
 
-@styled
 def models_figure(points: pl.DataFrame) -> Figure:
-    """Binding across modalities against binding within images: one point per model.
+    """One point per model: binding across against within, and by how simple a function.
 
-    A colour per model, or per `group` where there are more models than colours.
-
-    Dotted lines: what a bag of concepts reaches. The marker is the simplest class of functions that
-    carries the model's objects.
+    Left: captions and images against attributes read off images. Right: objects that probes find in
+    embeddings of images against those that they find in what the best class of functions makes of
+    objects that it was not fitted on; on the line a function carries all of them. A colour per
+    model, or per `group` where there are more models than colours. Dotted lines: what a bag of
+    concepts reaches. The marker is the simplest class that carries the model's objects.
 
     Args:
-        points: `model`, `group`, `simplest`, and `ACROSS` and `WITHIN`, each with `_lo`, `_hi` and
-            `_bag`.
+        points: `model`, `group`, `simplest`, and `ACROSS`, `WITHIN`, "held" and "carried", each
+            with `_lo`, `_hi` and `_bag`.
     """
     named = "model" if points["model"].n_unique() <= len(COLOURS) else "group"
     models = points[named].unique(maintain_order=True).to_list()
     simplest = points["simplest"].unique(maintain_order=True).to_list()
-    size = (NARROW, 4.4 + 0.1 * (len(models) + len(simplest)))
+    size = (WIDTH, 3.6 + 0.1 * (len(models) + len(simplest)))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    for row in points.drop_nulls([ACROSS, WITHIN]).iter_rows(named=True):
-        reach = [
-            np.maximum([[row[key] - row[f"{key}_lo"]], [row[f"{key}_hi"] - row[key]]], 0)
-            for key in (ACROSS, WITHIN)
-        ]
-        axes.errorbar(
-            [row[ACROSS]],
-            [row[WITHIN]],
-            xerr=reach[0],
-            yerr=reach[1],
-            marker=MARKERS[simplest.index(row["simplest"]) % len(MARKERS)],
-            color=COLOURS[models.index(row[named]) % len(COLOURS)],
-            markersize=7,
-            linewidth=1,
-        )
-    for key, draw in ((ACROSS, axes.axvline), (WITHIN, axes.axhline)):
+    left, right = figure.subplots(1, 2)
+    for axes, (x, y) in ((left, (ACROSS, WITHIN)), (right, ("held", "carried"))):
+        for row in points.drop_nulls([x, y]).iter_rows(named=True):
+            axes.errorbar(
+                [row[x]],
+                [row[y]],
+                xerr=_reach(row, x),
+                yerr=_reach(row, y),
+                marker=MARKERS[simplest.index(row["simplest"]) % len(MARKERS)],
+                color=COLOURS[models.index(row[named]) % len(COLOURS)],
+                markersize=6,
+                linewidth=1,
+            )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+    for key, draw in ((ACROSS, left.axvline), (WITHIN, left.axhline), ("held", right.axvline)):
         for level in points[f"{key}_bag"].drop_nulls().round(3).unique():
             draw(level, color=GREY, linestyle=":", linewidth=1.2)
-    axes.set_xlabel("across: image prefers its caption to the swap")
-    axes.set_ylabel("within: a noun's attribute, read off images")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
+    right.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    left.set_xlabel("across: image prefers its caption to the swap")
+    left.set_ylabel("within: a noun's attribute, read off images")
+    right.set_xlabel("objects, probe on images")
+    right.set_ylabel("the same in what a function predicts")
     colours = [
         Line2D([], [], color=COLOURS[n % len(COLOURS)], marker="o", linestyle="", label=name)
         for n, name in enumerate(models)
@@ -210,3 +211,11 @@ def models_figure(points: pl.DataFrame) -> Figure:
     bag = Line2D([], [], color=GREY, linestyle=":", label="bag of concepts")
     legend(figure, [*colours, *shapes, bag])
     return figure
+
+
+def _reach(row: Mapping[str, Any], key: str) -> Any:
+    """[2, 1] how far the interval of a score reaches below and above it; None without one."""
+    if row[f"{key}_lo"] is None:
+        return None
+    ends = [[row[key] - row[f"{key}_lo"]], [row[f"{key}_hi"] - row[key]]]
+    return np.maximum(ends, 0)

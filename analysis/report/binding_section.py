@@ -7,13 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from analysis.binding.complexity import best_carried, complexity
 from analysis.report.arms import Arms, label_of
 from analysis.report.binding_figures import (
     MOST_PANELS,
     behaviour_figure,
     function_figure,
 )
-from analysis.report.binding_models import models_parts, simplest_columns
+from analysis.report.binding_models import carried_columns, models_parts, simplest_columns
 from analysis.report.binding_tables import (
     ACROSS,
     ANY,
@@ -21,8 +22,8 @@ from analysis.report.binding_tables import (
     PARTS,
     WITHIN,
     behaviour,
-    complexities,
     function_curves,
+    function_rows,
     novel_part,
 )
 from analysis.report.binding_views import SIDES, behaviour_view, geometry_views
@@ -49,7 +50,7 @@ FUNCTION_NOTE = (
     "How to read it: functions of rising complexity predict the embedding of a scene from its "
     "concepts, fitted on scenes of some objects and asked for scenes of others; probes of true "
     "embeddings then look for the objects in what was predicted. Where a simple class reaches the "
-    "dashed line, binding is a simple rule; where none does, it is a table, or nothing. Bands: "
+    "dashed line, binding is a simple rule; where none does, these classes find none. Bands: "
     "95 % over three draws of the fitted objects, Student's t."
 )
 GUESS = 0.5
@@ -150,7 +151,7 @@ def model_points(results: StudyResults, arm: str = "") -> pl.DataFrame:
     """
     table, labels = behaviour(results), run_labels(results)
     fewest = int(table["objects"].to_numpy().min())
-    found = complexities(results, "images")
+    functions = function_rows(results, "images")
     rows = []
     for run in (run for run in results.plan.runs if run.name in labels):
         own = table.filter(run=run.name, objects=fewest)
@@ -162,7 +163,9 @@ def model_points(results: StudyResults, arm: str = "") -> pl.DataFrame:
             (score,) = own.filter(measure=key, part=part).head(1).to_dicts() or [{}]
             row |= {key: score.get("value"), f"{key}_n": score.get("n")}
             row |= {f"{key}_{end}": score.get(end) for end in ("lo", "hi", "bag")}
-        rows.append(row | simplest_columns(found.get((run.name, fewest))))
+        of_run = functions.get((run.name, fewest), [])
+        row |= carried_columns(best_carried(of_run))
+        rows.append(row | simplest_columns(complexity(of_run) if of_run else None))
     return pl.DataFrame(rows, schema=BINDING_MODELS)
 
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from analysis.binding.complexity import Complexity, complexity, curves
+from analysis.binding.complexity import curves
 from analysis.report.schemas import SCORED
 from analysis.report.study import StudyResults
-from analysis.statistics import Refused
 from gen.scenes.coverage import Part
 
 RUN = ["run", "setting", "seed", "objects"]
@@ -131,11 +130,11 @@ def function_curves(results: StudyResults) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def complexities(results: StudyResults, side: str) -> dict[tuple[str, int], Complexity | Refused]:
-    """What it takes to predict each run's objects, by run and number of objects."""
+def function_rows(results: StudyResults, side: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Rows of binding functions of one side, by run and number of objects."""
     table = results.analyses["binding_function"].filter(side=side)
     return {
-        (key[0], key[1]): complexity(group.to_dicts())
+        (key[0], key[1]): group.to_dicts()
         for key, group in table.group_by(["run", "objects"], maintain_order=True)
     }
 

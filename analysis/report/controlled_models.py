@@ -6,14 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from analysis.binding.complexity import Complexity, complexity
-from analysis.report.binding_models import simplest_columns
+from analysis.binding.complexity import best_carried, complexity
+from analysis.report.binding_models import carried_columns, simplest_columns
 from analysis.report.binding_tables import ACROSS, CONCEPTS, WITHIN
 from analysis.report.coverage_figures import panel_title
 from analysis.report.coverage_tables import UNSEEN
 from analysis.report.schemas import BINDING_MODELS
 from analysis.report.summary import percent
-from analysis.statistics import Refused
 
 OBJECTS = 2
 """of a controlled scene"""
@@ -46,11 +45,11 @@ def controlled_models(scores: pl.DataFrame, functions: pl.DataFrame) -> pl.DataF
             (found,) = asked.head(1).to_dicts() or [{}]
             row |= {measure: found.get("value"), f"{measure}_bag": found.get("floor")}
             row |= {f"{measure}_{end}": found.get(end) for end in ("n", "lo", "hi")}
-        rows.append(row | simplest_columns(_complexity(functions, of["key"], of["grid"])))
+        own_functions = _functions(functions, of["key"], of["grid"])
+        row |= carried_columns(best_carried(own_functions))
+        rows.append(row | simplest_columns(complexity(own_functions) if own_functions else None))
     return pl.DataFrame(rows, schema=BINDING_MODELS).unique("run", maintain_order=True)
 
 
-def _complexity(functions: pl.DataFrame, key: str, grid: str) -> Complexity | Refused | None:
-    if functions.is_empty():
-        return None
-    return complexity(functions.filter(key=key, grid=grid).to_dicts())
+def _functions(functions: pl.DataFrame, key: str, grid: str) -> list[dict[str, Any]]:
+    return [] if functions.is_empty() else functions.filter(key=key, grid=grid).to_dicts()

@@ -88,9 +88,15 @@ def setting_colour(setting: str, settings: Sequence[str]) -> str:
     return COLOURS[[*KNOWN, *others].index(setting)]
 
 
+HANDLE, LETTER = 0.5, 0.065
+"""inches of a legend's mark with the space around it, and of a letter beside it"""
+
+
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Legend below the panels, in as many columns as fit."""
-    columns = 4 if figure.get_figwidth() > NARROW else 2
+    """Legend below the panels, in as many columns as fit, two or four at most by its width."""
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    most = 4 if figure.get_figwidth() > NARROW else 2
+    columns = min(most, max(1, int(figure.get_figwidth() / (HANDLE + LETTER * longest))))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 

@@ -214,21 +214,25 @@ BINDING: Schema = {
 BINDING_FUNCTION: Schema = {
     **{"objects": pl.Int64, "side": pl.String, "class": pl.String, "width": pl.Int64},
     **{"fraction": pl.Float64, "split_seed": pl.Int64, "part": pl.String, "bank": pl.String},
-    **{"kind": pl.String, **SCORED, "ceiling": pl.Float64, "known": pl.Float64},
+    **{"kind": pl.String, **SCORED, "known": pl.Float64},
+    **dict.fromkeys(("ceiling", "ceiling_lo", "ceiling_hi"), pl.Float64),
 }
 BINDING_MODELS: Schema = {
     **{"run": pl.String, "model": pl.String, "group": pl.String},
     **{"objects": pl.Int64, "part": pl.String},
     **{
         f"{measure}{end}": pl.Int64 if end == "_n" else pl.Float64
-        for measure in ("replaced", "swap", "attribute_images")
+        for measure in ("replaced", "swap", "attribute_images", "held", "carried")
         for end in ("", "_n", "_lo", "_hi", "_bag")
     },
+    "carrier": pl.String,
     **{"simplest": pl.String, "fraction": pl.Float64, "why": pl.String},
 }
 """a model in words, the group that shares its colour; what it makes of scenes of the fewest objects
-(`binding_tables.MEASURES`, with what a bag reaches); the simplest class of functions that carries
-its objects, the share of fitted ones, or why there is none"""
+(`binding_tables.MEASURES`, with what a bag reaches); objects that probes find in embeddings of
+images (held), and in what the best class of functions, the carrier, predicts of objects that it was
+not fitted on (carried, `complexity.best_carried`); the simplest class of functions that carries the
+objects, the share of fitted ones, or why there is none"""
 ANALYSES: dict[str, Schema] = {
     "similarity": SIMILARITY,
     "factorization": FACTORIZATION,

@@ -143,7 +143,8 @@ def binding_function_of(run: PlannedRun, _plan: StudyPlan) -> pl.DataFrame:
         key |= {"fraction": fraction, "split_seed": split}
         value = share * ceiling + 0.01 * (split - 1)
         unseen = key | {"part": "unseen", "kind": "object"}
-        found = scored(value, floor=1 / 6, bag_best=BAG) | {"ceiling": ceiling}
+        found = scored(value, floor=1 / 6, bag_best=BAG) | {"known": None, "ceiling": ceiling}
+        found |= {"ceiling_lo": ceiling - HALF, "ceiling_hi": ceiling + HALF}
         rows.append(unseen | {"bank": "full"} | found)
         rows.append(unseen | {"bank": "held_out"} | found | {"value": 0.97})
         rows.append(unseen | {"kind": "concept"} | found | {"value": 0.98})
@@ -172,6 +173,7 @@ def point(**other: object) -> dict:
     row = {"run": "r", "model": "M", "group": "g", "objects": 2, "part": NOVEL}
     for key, value, bag in ((CONCEPTS, 0.97, 1.0), (ACROSS, 0.52, 0.5), (WITHIN, 0.8, 0.5)):
         row |= level(key, value, value - 0.1, bag=bag)
+    row |= level("held", 0.8, 0.7) | level("carried", 0.3, 0.2) | {"carrier": "MLP, 64"}
     return row | {"simplest": "additive", "fraction": 0.3, "why": ""} | other
 
 

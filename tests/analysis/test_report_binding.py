@@ -25,6 +25,7 @@ from planted_binding import (
 )
 from planting import load, write_arms, write_study
 
+from analysis.binding.complexity import complexity
 from analysis.report.arms import arm_differences
 from analysis.report.arms_page import arms_sections
 from analysis.report.binding_models import NO_CLASS, NOTHING, UNTOLD
@@ -48,8 +49,8 @@ from analysis.report.binding_tables import (
     SEEN,
     WITHIN,
     behaviour,
-    complexities,
     function_curves,
+    function_rows,
     novel_part,
 )
 from analysis.report.freshness import report_key
@@ -158,12 +159,12 @@ def test_a_curve_is_the_mean_over_splits_of_unseen_objects(results):
 
 def test_the_simplest_class_is_that_of_the_side_that_is_asked(results):
     run = run_of(results, "cg_high_diversity")
-    found = complexities(results, "images")[run, 2]
+    found = complexity(function_rows(results, "images")[run, 2])
     assert (found.simplest.kind, found.simplest.fraction) == REACHES["cg_high_diversity"]
     table = results.analyses["binding_function"].with_columns(
         value=pl.when(side="texts").then(0.0).otherwise("value")
     )
-    texts = complexities(with_tables(results, binding_function=table), "texts")[run, 2]
+    texts = complexity(function_rows(with_tables(results, binding_function=table), "texts")[run, 2])
     assert texts.simplest is None
 
 
@@ -385,8 +386,8 @@ def test_an_arm_without_any_value_stands_beside_the_others(tmp_path):
 
 def test_no_class_of_functions_is_told_of_models_that_were_refused(results):
     table = results.analyses["binding_function"].with_columns(value=pl.lit(None, pl.Float64))
-    found = complexities(with_tables(results, binding_function=table), "images")
-    assert all(isinstance(one, Refused) for one in found.values())
+    found = function_rows(with_tables(results, binding_function=table), "images")
+    assert all(isinstance(complexity(rows), Refused) for rows in found.values())
 
 
 def test_planted_scores_are_what_a_table_holds():

@@ -171,7 +171,7 @@ def test_a_model_is_a_point_and_its_marker_the_class_that_carries_it():
         point(run="c", model="c", **level(WITHIN, 0.3, 0.2)),
         point(run="d", model="d", **{WITHIN: None}),
     ]
-    (axes,) = models_figure(points_of(*rows)).axes
+    axes, right = models_figure(points_of(*rows)).axes
     dots = [container.lines[0] for container in axes.containers]
     places = [(float(dot.get_xdata()[0]), float(dot.get_ydata()[0])) for dot in dots]
     assert places == [(0.52, 0.8), (0.9, 0.8), (0.52, 0.3)]
@@ -179,6 +179,19 @@ def test_a_model_is_a_point_and_its_marker_the_class_that_carries_it():
     assert first == third != second
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert len(dotted) == 2
+    carried = [container.lines[0].get_ydata()[0] for container in right.containers]
+    assert carried == [0.3, 0.3, 0.3, 0.3]
+    assert [list(line.get_xdata()) for line in right.lines if line.get_linestyle() == ":"] == [
+        [0.5, 0.5]
+    ]
+
+
+def test_a_model_without_swaps_or_an_interval_is_a_point_where_it_can_be():
+    ends = {"held_lo": None, "held_hi": None, "carried_lo": None, "carried_hi": None}
+    left, right = models_figure(points_of(point(run="a", **{ACROSS: None}, **ends))).axes
+    assert not left.containers
+    (dot,) = right.containers
+    assert dot.lines[0].get_xdata()[0] == 0.8
 
 
 def test_the_legend_of_models_fits_their_figure():
