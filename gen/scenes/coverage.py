@@ -54,47 +54,47 @@ class ObjectSplit:
 
 
 def split_objects(space: ConceptSpace, fraction: float, seed: int) -> ObjectSplit:
-    """Draw the objects that training shows.
+    """Draw the objects that training shows: the first ones of a drawn order.
 
-    First a cover: objects in drawn order, each taken if it shows a value that none before it shows.
-    Then others in the same order until the fraction is reached. Splits of one seed are nested: a
-    larger fraction shows all objects of a smaller one.
+    The order begins with as many objects as the largest concept has values, and these show every
+    value of every concept. Splits of one seed are nested: a larger fraction shows all objects of a
+    smaller one.
 
     Args:
         space: the world.
         fraction: share of the objects, above 0 and below 1; rounded to whole objects.
-        seed: of the draw.
+        seed: of the draw, 0 or more.
 
     Raises:
-        UserError: the fraction leaves no unseen object, or cannot show every value.
+        UserError: the fraction is no share, leaves no unseen object, or cannot show every value.
     """
-    count = round(fraction * space.objects)
-    order = np.random.default_rng([seed, space.objects]).permutation(space.objects)
-    cover = _cover(space, order)
-    if count >= space.objects or count < len(cover):
+    if not 0 < fraction <= 1:  # 1 is refused below, where the objects are counted
+        raise UserError(
+            f"a coverage of {fraction:g}",
+            expected="a share of the objects, above 0 and below 1",
+            where="the coverage of scenes",
+        )
+    count, least = round(fraction * space.objects), max(space.sizes)
+    if not least <= count < space.objects:
         raise UserError(
             f"a coverage of {fraction:g} shows {count} of {space.objects} objects",
-            expected=f"{len(cover)} to {space.objects - 1}: every value of a concept is shown, "
+            expected=f"{least} to {space.objects - 1}: every value of a concept is shown, "
             "and an object is left to test",
             where="the coverage of scenes",
-            fix=f"a coverage from {len(cover) / space.objects:.2f} to "
-            f"{(space.objects - 1) / space.objects:.2f}, or concepts of more values",
+            fix=f"a coverage from {least / space.objects:g} to "
+            f"{(space.objects - 1) / space.objects:g}, or concepts of more values",
         )
-    rest = order[~np.isin(order, cover)]
     seen = np.zeros(space.objects, dtype=bool)
-    seen[np.concatenate([cover, rest])[:count]] = True
+    seen[_order(space, seed)[:count]] = True
     return ObjectSplit(seen, fraction, seed)
 
 
-def _cover(space: ConceptSpace, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Objects, in `order`, of which each shows a value that none before it shows."""
-    shown = [np.zeros(size, dtype=bool) for size in space.sizes]
-    taken = []
-    for number in order:
-        row = space.table[number]
-        if all(values[value] for values, value in zip(shown, row, strict=True)):
-            continue
-        taken.append(number)
-        for values, value in zip(shown, row, strict=True):
-            values[value] = True
-    return np.array(taken, dtype=np.int64)
+def _order(space: ConceptSpace, seed: int) -> NDArray[np.int64]:
+    """[objects] all objects: a diagonal that goes through the values of every concept in drawn
+    order, and again where there are fewer than in the largest; then the others as drawn."""
+    random = np.random.default_rng([seed, space.objects])
+    turns = np.arange(max(space.sizes))
+    diagonal = [random.permutation(size)[turns % size] for size in space.sizes]
+    first = space.numbers(np.stack(diagonal, axis=1))
+    rest = np.setdiff1d(np.arange(space.objects), first)
+    return np.concatenate([first, random.permutation(rest)])

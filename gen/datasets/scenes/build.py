@@ -48,7 +48,7 @@ from gen.scenes.wording import scene_caption
 from gen.schema import ScenesConfig
 from splits.files import replacing, write_json
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """raised whenever the same configuration gives other pixels or captions"""
 SCENES_FILE = "scenes.parquet"
 COLUMNS: dict[str, Any] = {

@@ -51,6 +51,33 @@ def test_every_value_is_seen_and_splits_of_a_seed_are_nested():
         assert [len(np.unique(column)) for column in values.T] == [3, 4]
 
 
+@pytest.mark.parametrize("sizes", [(12, 12), (24, 6), (10, 10), (8, 6), (2, 5, 3)])
+def test_as_many_objects_as_the_largest_concept_has_values_show_every_value(sizes):
+    values = {f"concept {k}": tuple(map(str, range(size))) for k, size in enumerate(sizes)}
+    space, least = ConceptSpace(values), max(sizes)
+    for seed in range(20):
+        train = split_objects(space, least / space.objects, seed).train
+        assert len(train) == least
+        assert [len(np.unique(column)) for column in space.table[train].T] == list(sizes)
+    with pytest.raises(UserError, match=f"expected: {least} to {space.objects - 1}"):
+        split_objects(space, (least - 1) / space.objects, 0)
+
+
+def test_a_tenth_of_a_square_world_can_be_shown():
+    space = ConceptSpace({"colour": tuple("abcdefghijkl"), "shape": tuple("mnopqrstuvwx")})
+    few = split_objects(space, 0.1, 0)
+    assert few.seen.sum() == 14
+    assert (split_objects(space, 0.6, 0).seen[few.train]).all()
+    assert (split_objects(space, 0.1, 0).seen == few.seen).all()
+    assert (split_objects(space, 0.1, 1).seen != few.seen).any()
+
+
+@pytest.mark.parametrize("fraction", [float("nan"), float("inf"), -0.5, 1.5, 0.0])
+def test_a_coverage_that_is_no_share_is_told(fraction):
+    with pytest.raises(UserError, match="above 0 and below 1"):
+        split_objects(SPACE, fraction, 0)
+
+
 def test_a_split_without_unseen_objects_or_with_hidden_values_is_told():
     with pytest.raises(UserError, match="shows 12 of 12 objects"):
         split_objects(SPACE, 1.0, 0)
