@@ -72,6 +72,9 @@ def build_dataset(options: argparse.Namespace) -> None:
     folder = build_rendered(config, options.data, workers=options.workers)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     print(f"{folder}: {manifest['samples']} samples, sha256 {manifest['sha256'][:12]}")
+    if "train_objects" in manifest:
+        shown, count = manifest["train_objects_shown"], len(manifest["train_objects"])
+        print(f"training scenes show {shown} of {count} train objects")
     if stood:
         print("was built already; nothing done")
 

@@ -38,6 +38,7 @@ from gen.datasets.scenes.plan import (
     UNSEEN,
     PlannedScene,
     plan_scenes,
+    shown_objects,
 )
 from gen.datasets.scenes.world import SceneWorld, scene_world
 from gen.datasets.shards import encode_png
@@ -141,6 +142,7 @@ def _fill(
         "classes": [item.name for item in world.classes],
         "super_categories": {item.name: item.super_category for item in world.classes},
         "train_objects": world.split.train.tolist(),
+        "train_objects_shown": len(shown_objects(scenes)),
         "scenes": _counts(rows),
         "scenes_sha256": table_sha256(path),
         "licences": {family: licences[family] for family in sorted(families)},

@@ -9,7 +9,7 @@ names of randomness, so that the two pictures differ in what is swapped and in n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +65,8 @@ def plan_scenes(world: SceneWorld, config: ScenesConfig) -> list[PlannedScene]:
     """All scenes of a dataset, split by split.
 
     Raises:
-        UserError: there are no scenes of the kind that is asked for.
+        UserError: there are no scenes of the kind that is asked for, or training shows not every
+            value of every concept.
     """
     planned = [
         scene
@@ -73,7 +74,34 @@ def plan_scenes(world: SceneWorld, config: ScenesConfig) -> list[PlannedScene]:
         for part, objects, count in _groups(split, config)
         for scene in _group(world, config, split, part, objects, count)
     ]
+    _check_values(world, config, shown_objects(planned))
     return list(_numbered(planned))
+
+
+def shown_objects(planned: Sequence[PlannedScene]) -> list[int]:
+    """Numbers of the objects that stand in a training scene."""
+    return sorted(
+        {number for scene in planned if scene.split == "train" for number in scene.objects}
+    )
+
+
+def _check_values(world: SceneWorld, config: ScenesConfig, shown: list[int]) -> None:
+    """Refuse training scenes that miss a value: test scenes would ask for it as a new one."""
+    values, train = world.space.table[shown], len(world.split.train)
+    missing = [
+        f"{concept} {name}"
+        for column, (concept, names) in zip(values.T, world.space.values.items(), strict=True)
+        for number, name in enumerate(names)
+        if number not in column
+    ]
+    if missing:
+        raise UserError(
+            f"training scenes show {len(shown)} of {train} train objects, "
+            f"and not {', '.join(missing)}",
+            expected="every value of every concept in a training scene",
+            where=f"key `train` of dataset {config.name}, which is {list(config.train)}",
+            fix=f"{train} training scenes of one object show every train object",
+        )
 
 
 def _groups(split: str, config: ScenesConfig) -> Iterator[tuple[Part, int, int]]:

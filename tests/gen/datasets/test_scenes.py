@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gen.cli import main
 from gen.config import load_config
 from gen.datasets.contact_sheet import contact_sheet
 from gen.datasets.making import making_command
 from gen.datasets.rendered import build_rendered, set_aside_other
 from gen.datasets.samples import load_dataset
-from gen.datasets.scenes.plan import plan_scenes
+from gen.datasets.scenes.plan import plan_scenes, shown_objects
 from gen.datasets.scenes.stored import parts_of, scenes_of, stored_scenes, stored_world
 from gen.datasets.scenes.world import scene_world
 from gen.datasets.shards import read_images
@@ -239,6 +240,26 @@ def test_test_scenes_do_not_depend_on_how_many_training_scenes_there_are():
 def test_mistakes_are_told_before_anything_is_drawn(overrides, found):
     with pytest.raises(UserError, match=found.replace("(", r"\(")):
         scene_world(config(*overrides))
+
+
+def test_training_scenes_that_miss_a_value_are_told_with_how_many_would_do():
+    few = config("train=[4]")
+    with pytest.raises(UserError, match="show 4 of 22 train objects, and not colour") as told:
+        plan_scenes(scene_world(few), few)
+    assert told.value.fix == "22 training scenes of one object show every train object"
+    enough = config("train=[22]")
+    assert shown_objects(plan_scenes(scene_world(enough), enough)) == [
+        *scene_world(enough).split.train
+    ]
+
+
+def test_the_manifest_and_the_command_say_how_many_train_objects_are_shown(
+    dataset, table, data, capsys
+):
+    shown = table.filter(split="train")["objects"].explode().n_unique()
+    assert dataset.manifest["train_objects_shown"] == shown
+    assert main(["dataset", "build", "scenes-debug", *SMALL, "--data", str(data)]) == 0
+    assert f"training scenes show {shown} of 22 train objects" in capsys.readouterr().out
 
 
 def test_pairs_that_cannot_be_are_told():
