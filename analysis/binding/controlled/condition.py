@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -92,6 +93,16 @@ def _of_grid(grid: CoverageGrid) -> Iterator[Condition]:
 def _check(grid: CoverageGrid, where: str) -> None:
     """Refuse what no training can do, before any is started."""
     training = grid.training
+    for coverage in grid.coverages:
+        if not 0 < coverage < 1:
+            raise UserError(
+                f"a coverage of {coverage:g}",
+                expected="a share of the objects, above 0 and below 1",
+                where=where,
+            )
+    for seed in [*grid.seeds, *grid.split_seeds]:
+        if seed < 0:
+            raise UserError(f"a seed of {seed}", expected="0 or more", where=where)
     for share in [training.single_share, *grid.swap_shares]:
         if not 0 <= share <= 1:
             raise UserError(f"a share of {share:g}", expected="from 0 to 1", where=where)
@@ -102,9 +113,28 @@ def _check(grid: CoverageGrid, where: str) -> None:
             expected="together at most 1",
             where=where,
         )
+    _check_training(training, where)
+
+
+def _check_training(training: ControlledTraining, where: str) -> None:
     for name in ("steps", "batch", "width", "layers", "heads", "dimensions"):
-        if getattr(training, name) < 1:
-            raise UserError(f"training.{name} is {getattr(training, name)}", where=where)
+        if (count := getattr(training, name)) < 1:
+            raise UserError(f"training.{name} is {count}", expected="1 or more", where=where)
+    if not 0 < training.learning_rate < math.inf:
+        raise UserError(
+            f"training.learning_rate is {training.learning_rate:g}",
+            expected="a number above 0",
+            where=where,
+        )
+    for name in ("weight_decay", "concept_weight", "swap_weight"):
+        if not 0 <= (weight := getattr(training, name)) < math.inf:
+            raise UserError(
+                f"training.{name} is {weight:g}", expected="a number, 0 or more", where=where
+            )
+    if not 0 <= training.warmup <= 1:
+        raise UserError(
+            f"training.warmup is {training.warmup:g}", expected="a share from 0 to 1", where=where
+        )
     if training.width % (2 * training.heads):
         raise UserError(
             f"a width of {training.width} with {training.heads} heads",

@@ -135,7 +135,8 @@ def _check_count(key: str, value: int, least: int, most: int, where: str) -> Non
 
 def _check_numbers(config: ScenesConfig, where: str) -> None:
     """Counts are no less than what makes sense, and the largest scene has room."""
-    for key, least in {"pixels": 8, "object_pixels": 8, "drawings": 0}.items():
+    numbers = {"pixels": 8, "object_pixels": 8, "drawings": 0, "coverage_seed": 0}
+    for key, least in numbers.items():
         if (value := getattr(config, key)) < least:
             raise UserError(f"key `{key}` is {value}", expected=f"at least {least}", where=where)
     for key in ("train", "test"):

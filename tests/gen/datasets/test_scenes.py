@@ -233,6 +233,9 @@ def test_test_scenes_do_not_depend_on_how_many_training_scenes_there_are():
         (["test=[5, -1]"], "key `test`"),
         (["swap_share=1.5"], "key `swap_share` is 1.5"),
         (["coverage=1"], "coverage of 1 shows 36 of 36"),
+        (["coverage=.nan"], "a coverage of nan"),
+        (["coverage=.inf"], "a coverage of inf"),
+        (["coverage_seed=-1"], "key `coverage_seed` is -1"),
         (["object_pixels=19"], "3 objects of 19 pixels do not fit on 36 × 36"),
         (["object_pixels=4"], "key `object_pixels` is 4"),
     ],
@@ -240,6 +243,12 @@ def test_test_scenes_do_not_depend_on_how_many_training_scenes_there_are():
 def test_mistakes_are_told_before_anything_is_drawn(overrides, found):
     with pytest.raises(UserError, match=found.replace("(", r"\(")):
         scene_world(config(*overrides))
+
+
+@pytest.mark.parametrize("override", ["coverage=.nan", "coverage=.inf", "coverage_seed=-1"])
+def test_numbers_out_of_range_end_the_command_without_a_traceback(override, tmp_path, capsys):
+    assert main(["dataset", "build", "scenes", override, "--data", str(tmp_path)]) == 2
+    assert override.split("=")[0].removesuffix("_seed") in capsys.readouterr().err
 
 
 def test_training_scenes_that_miss_a_value_are_told_with_how_many_would_do():

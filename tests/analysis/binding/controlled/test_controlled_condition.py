@@ -1,10 +1,12 @@
 """What a condition is called, and which ones a grid holds."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from analysis.binding.controlled.condition import Condition, conditions
+from gen.cli import main
 from gen.config import load_config
 from gen.schema import ControlledTraining, Variant
 from splits.errors import UserError
@@ -60,3 +62,29 @@ def test_the_shipped_grids_are_valid(name: str) -> None:
 def test_settings_without_meaning_are_refused_before_any_training(setting: str) -> None:
     with pytest.raises(UserError, match=r"share|heads|steps|swapped"):
         conditions(load_config("coverage", "debug", setting.split()))
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("coverages=[.nan]", "a coverage of nan"),
+        ("coverages=[0.6,.inf]", "a coverage of inf"),
+        ("coverages=[1]", "a coverage of 1"),
+        ("seeds=[-1]", "a seed of -1"),
+        ("split_seeds=[0,-2]", "a seed of -2"),
+        ("swap_shares=[.nan]", "a share of nan"),
+        ("training.learning_rate=-1", "training.learning_rate is -1"),
+        ("training.learning_rate=.nan", "training.learning_rate is nan"),
+        ("training.weight_decay=-1", "training.weight_decay is -1"),
+        ("training.warmup=.inf", "training.warmup is inf"),
+    ],
+)
+def test_numbers_out_of_range_end_the_command_without_a_traceback(
+    setting: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    sweep = ["coverage", "debug", f"grids.symbols.{setting}", "--runs", str(tmp_path)]
+    for command in (sweep, [*sweep, "--dry-run"]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert found in told
+        assert "grids.symbols" in told
