@@ -34,7 +34,7 @@ def _planted(kind: str) -> np.ndarray:
 def _r2(approximator: Approximator, planted: str) -> float:
     """Of scenes of unseen objects."""
     y, values = _planted(planted), SPACE.table[SCENES]
-    parts = split_objects(SPACE, 0.8, 0).parts(SCENES)
+    parts = split_objects(SPACE, 0.8, 1).parts(SCENES)
     train, unseen = parts == Part.train, parts == Part.unseen
     predict = fit_approximator(approximator, SPACE.sizes, values[train], y[train], seed=0)
     left = ((y[unseen] - predict(values[unseen])) ** 2).sum()
