@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.binding.complexity import complexity, curves
+from analysis.binding.complexity import best_carried, complexity, curves
 from analysis.statistics import Refused
 
 
@@ -83,3 +83,29 @@ def test_nothing_is_carried_where_true_embeddings_show_no_more_than_a_bag():
 
 def test_no_scores_are_told():
     assert isinstance(complexity([_row("additive", 0.5, 0, None)]), Refused)
+
+
+def test_what_is_carried_is_the_best_class_at_one_share_of_the_objects():
+    ends = {"lo": 0.1, "hi": 0.9, "ceiling_lo": 0.8, "ceiling_hi": 0.95, "n": 50}
+    values = {
+        ("additive", 0.7): [0.2, 0.1, 0.3],
+        ("global", 0.7): [0.4, 0.5, 0.6],
+        ("mlp", 0.9): [0.99, 0.99, 0.99],
+    }
+    rows = _rows(values, ceiling=0.9, **ends)
+    found = best_carried([*rows, *_rows({("mlp", 0.7): [1.0]}, part="train", **ends)])
+    assert (found.kind, found.bag, found.n) == ("global", 0.5, 150)
+    assert found.held == pytest.approx((0.9, 0.9, 0.9))
+    assert found.carried[0] == pytest.approx(0.5)
+    assert found.carried[2] - 0.5 == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+
+
+def test_what_a_single_split_carries_has_the_interval_of_its_scenes():
+    ends = {"lo": 0.3, "hi": 0.6, "ceiling_lo": 0.8, "ceiling_hi": 0.95, "n": 50}
+    found = best_carried(_rows({("global", 0.7): [0.4]}, ceiling=0.9, **ends))
+    assert (found.held, found.carried) == ((0.9, 0.8, 0.95), (0.4, 0.3, 0.6))
+
+
+def test_nothing_is_carried_where_nothing_was_scored():
+    assert best_carried([_row("global", 0.7, 0, None)]) is None
+    assert best_carried([]) is None
