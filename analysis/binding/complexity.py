@@ -80,7 +80,8 @@ class Carried:
         bag: the most that a bag of concepts can reach.
         n: scenes, over all splits.
 
-    Intervals are over splits, Student's t, None for two of them; of a single split over its scenes.
+    Intervals are over splits, Student's t, None for two and for equal ones; of a single split over
+    its scenes.
     """
 
     kind: str

@@ -95,7 +95,7 @@ def test_what_is_carried_is_the_best_class_at_one_share_of_the_objects():
     rows = _rows(values, ceiling=0.9, **ends)
     found = best_carried([*rows, *_rows({("mlp", 0.7): [1.0]}, part="train", **ends)])
     assert (found.kind, found.bag, found.n) == ("global", 0.5, 150)
-    assert found.held == pytest.approx((0.9, 0.9, 0.9))
+    assert (found.held[0], *found.held[1:]) == (pytest.approx(0.9), None, None)  # all are equal
     assert found.carried[0] == pytest.approx(0.5)
     assert found.carried[2] - 0.5 == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
 
