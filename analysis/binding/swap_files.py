@@ -195,10 +195,11 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
             table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            _check_titles(table.fieldnames or ())
+            table.fieldnames = [title.strip() for title in table.fieldnames or ()]
+            _check_titles(table.fieldnames)
             return list(table)
         if path.suffix.lower() == ".jsonl":
-            found = [_json(line) for line in text.splitlines() if line.strip()]
+            found = [_json(line) for line in text.split("\n") if line.strip()]
         else:
             found = _json(text)
     except (OSError, ValueError, csv.Error) as error:
@@ -300,7 +301,13 @@ def _caption(value: Any, where: str) -> str:
 
 
 def _category(value: Any, where: str) -> str | None:
-    """Numbers are their text."""
+    """Numbers are their text; the name of all entries together is none."""
+    if value == ALL:
+        raise UserError(
+            f"a category is called `{ALL}`",
+            expected="another name: so are all entries together",
+            where=where,
+        )
     if isinstance(value, bool | list | dict):
         raise UserError(
             f"a category is a {type(value).__name__}", expected="text or a number", where=where

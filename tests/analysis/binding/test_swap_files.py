@@ -47,6 +47,19 @@ def test_a_list_in_a_cell_of_a_table_is_read(folder):
     assert read_swaps(written(folder, csv, "list.csv"))[0].captions == ("x", "y", "z")
 
 
+def test_titles_with_spaces_and_separators_in_captions_lose_nothing(folder):
+    csv = "image, caption, negative_1, negative_2\na.png,x,y,z\n"
+    assert read_swaps(written(folder, csv, "list.csv"))[0].captions == ("x", "y", "z")
+    line = json.dumps(entry(caption="a\u2028b"), ensure_ascii=False)
+    (found,) = read_swaps(written(folder, line, "list.jsonl"))
+    assert found.captions[0] == "a\u2028b"
+
+
+def test_no_category_has_the_name_of_all_entries(folder):
+    with pytest.raises(UserError, match="a category is called `all`"):
+        read_swaps(written(folder, [entry(category="all")]))
+
+
 def test_names_of_public_tests_are_understood(folder):
     aro = [{"image_path": "a.png", "true_caption": "x", "false_caption": "y", "bbox_x": 3}]
     crepe = {"0": {"filename": "a.png", "caption": "x", "negative_caption": "y"}}
