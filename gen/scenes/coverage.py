@@ -8,6 +8,8 @@ and never a new value.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -68,25 +70,40 @@ def split_objects(space: ConceptSpace, fraction: float, seed: int) -> ObjectSpli
     Raises:
         UserError: the fraction is no share, leaves no unseen object, or cannot show every value.
     """
+    count = train_count(space.sizes, fraction)
+    seen = np.zeros(space.objects, dtype=bool)
+    seen[_order(space, seed)[:count]] = True
+    return ObjectSplit(seen, fraction, seed)
+
+
+def train_count(sizes: Sequence[int], fraction: float) -> int:
+    """How many objects training may show.
+
+    Args:
+        sizes: number of values of every concept.
+        fraction: share of the objects.
+
+    Raises:
+        UserError: the fraction is no share, leaves no unseen object, or cannot show every value.
+    """
     if not 0 < fraction <= 1:  # 1 is refused below, where the objects are counted
         raise UserError(
             f"a coverage of {fraction:g}",
             expected="a share of the objects, above 0 and below 1",
             where="the coverage of scenes",
         )
-    count, least = round(fraction * space.objects), max(space.sizes)
-    if not least <= count < space.objects:
+    objects, least = math.prod(sizes), max(sizes)
+    count = round(fraction * objects)
+    if not least <= count < objects:
         raise UserError(
-            f"a coverage of {fraction:g} shows {count} of {space.objects} objects",
-            expected=f"{least} to {space.objects - 1}: every value of a concept is shown, "
+            f"a coverage of {fraction:g} shows {count} of {objects} objects",
+            expected=f"{least} to {objects - 1}: every value of a concept is shown, "
             "and an object is left to test",
             where="the coverage of scenes",
-            fix=f"a coverage from {least / space.objects:g} to "
-            f"{(space.objects - 1) / space.objects:g}, or concepts of more values",
+            fix=f"a coverage from {least / objects:g} to "
+            f"{(objects - 1) / objects:g}, or concepts of more values",
         )
-    seen = np.zeros(space.objects, dtype=bool)
-    seen[_order(space, seed)[:count]] = True
-    return ObjectSplit(seen, fraction, seed)
+    return count
 
 
 def _order(space: ConceptSpace, seed: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from gen.scenes.coverage import train_count
 from gen.schema.binding import ControlledTraining, CoverageConfig, CoverageGrid, Variant
 from splits.errors import UserError
 
@@ -93,13 +94,19 @@ def _of_grid(grid: CoverageGrid) -> Iterator[Condition]:
 def _check(grid: CoverageGrid, where: str) -> None:
     """Refuse what no training can do, before any is started."""
     training = grid.training
+    if len(grid.sizes) < 2 or min(grid.sizes) < 2:
+        raise UserError(
+            f"concepts of {', '.join(map(str, grid.sizes)) or 'no'} values",
+            expected="two concepts or more, each of two values or more",
+            where=where,
+        )
     for coverage in grid.coverages:
-        if not 0 < coverage < 1:
+        try:
+            train_count(grid.sizes, coverage)
+        except UserError as error:
             raise UserError(
-                f"a coverage of {coverage:g}",
-                expected="a share of the objects, above 0 and below 1",
-                where=where,
-            )
+                error.found, expected=error.expected, where=where, fix=error.fix
+            ) from None
     for seed in [*grid.seeds, *grid.split_seeds]:
         if seed < 0:
             raise UserError(f"a seed of {seed}", expected="0 or more", where=where)
