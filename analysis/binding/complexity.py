@@ -101,7 +101,8 @@ def curves(rows: Sequence[Row]) -> list[Row]:
     Returns:
         A row per class, part, bank, kind and fraction, in the order in which they first come:
         `value`, `lo`, `hi`, `splits`; `ceiling`, `floor` and `bag_best`, also means over these
-        splits; `missing`, how many splits have no value, and the first `reason`.
+        splits, and `ceiling_lo`, of a single split over its scenes; `missing`, how many splits have
+        no value, and the first `reason`.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -129,7 +130,8 @@ def complexity(
 
     Returns:
         The complexity; or why it cannot be told: nothing was scored, or true embeddings are
-        recognised no more often than a bag of concepts may be, so there is no binding to carry.
+        not clearly recognised more often than a bag of concepts may be, so there is no binding to
+        carry.
     """
     asked = {"part": Part.unseen.name, "kind": kind, "bank": bank}
     points = [
@@ -142,8 +144,10 @@ def complexity(
     told = [point for point in points if _above_bag(point)]
     if not told:
         best = max(points, key=lambda point: point["ceiling"] - (point["bag_best"] or 0))
+        lowest = best["ceiling_lo"]
+        interval = "" if lowest is None else f" (95%: from {max(lowest, 0):.1%})"
         return Refused(
-            f"true embeddings are recognised in {best['ceiling']:.1%} of the scenes, "
+            f"true embeddings are recognised in {best['ceiling']:.1%} of the scenes{interval}, "
             f"where a bag of concepts may reach {best['bag_best']:.1%}"
         )
     groups: dict[tuple[str, int | None], list[Row]] = {}
@@ -190,8 +194,14 @@ def _over_rows(rows: Sequence[Row], key: str, ends: tuple[str, str]) -> tuple[fl
 
 
 def _above_bag(point: Row) -> bool:
-    """Whether there is something to carry: more than a bag of concepts has."""
-    return point["bag_best"] is None or point["ceiling"] > point["bag_best"]
+    """Whether there is something to carry: clearly more than a bag of concepts has."""
+    return point["bag_best"] is None or _lowest_ceiling(point) > point["bag_best"]
+
+
+def _lowest_ceiling(point: Row) -> float:
+    """The lower end of the ceiling's interval; the ceiling where there is no interval."""
+    lowest = point["ceiling_lo"]
+    return float(point["ceiling"] if lowest is None else lowest)
 
 
 def _reached(points: list[Row], share: float) -> Reached:
@@ -226,6 +236,9 @@ def _over_splits(rows: list[Row]) -> Row:
         "splits": len(told),
         "missing": len(reasons),
         "reason": reasons[0] if reasons else None,
+        "ceiling_lo": _over_rows(told, "ceiling", ("ceiling_lo", "ceiling_hi"))[1]
+        if told
+        else None,
         **{key: _mean([row[key] for row in told]) for key in ("ceiling", "floor", "bag_best")},
     }
 

@@ -99,7 +99,7 @@ def function_rows(ceiling=0.8, **keys):
         ):
             row = condition(coverage, seed, **keys) | {"class": name, "width": width}
             ends = {"value": value, "lo": value - 0.1, "hi": value + 0.1, "reason": None}
-            row |= {"ceiling_lo": ceiling - 0.1, "ceiling_hi": ceiling + 0.1}
+            row |= {"ceiling_lo": ceiling - 0.1, "ceiling_hi": ceiling + 0.1, "n": 100}
             row |= ends | {"ceiling": ceiling, "bag_best": 0.5, "part": UNSEEN, "kind": "object"}
             row |= {"side": "images", "fraction": 0.7, "floor": 1 / 6}
             rows.append(row | {"bank": "full"})
@@ -226,7 +226,9 @@ def test_shares_that_are_carried_have_students_interval_over_the_models_of_a_cel
     scores = scored(sweep())
     functions = function_rows()
     weak = (pl.col("coverage") == 0.2) & (pl.col("seed") == 0)
-    functions = functions.with_columns(ceiling=pl.when(weak).then(0.4).otherwise("ceiling"))
+    functions = functions.with_columns(
+        pl.when(weak).then(0.4).otherwise(end).alias(end) for end in ("ceiling", "ceiling_lo")
+    )
     means = carried_over_seeds(carried(scores, functions)).filter(pl.col("class") == "global")
     low, high = means.to_dicts()
     lo, hi = stats.t.interval(0.95, 2, loc=0.9, scale=stats.sem(BINDS[0.8]))

@@ -17,6 +17,8 @@ def _row(kind: str, fraction: float, seed: int, value: float | None, **others) -
         "value": value,
         "reason": None if value is not None else "no scenes",
         "ceiling": 1.0,
+        "ceiling_lo": None,
+        "ceiling_hi": None,
         "floor": 1 / 6,
         "bag_best": 0.5,
         **others,
@@ -109,3 +111,14 @@ def test_what_a_single_split_carries_has_the_interval_of_its_scenes():
 def test_nothing_is_carried_where_nothing_was_scored():
     assert best_carried([_row("global", 0.7, 0, None)]) is None
     assert best_carried([]) is None
+
+
+def test_a_ceiling_that_is_not_clear_of_a_bag_leaves_nothing_to_carry():
+    near = {"ceiling": 0.55, "ceiling_hi": 0.7}
+    assert isinstance(complexity(_rows({("global", 0.7): [0.5]}, ceiling_lo=0.4, **near)), Refused)
+    found = complexity(_rows({("global", 0.7): [0.5]}, ceiling_lo=0.51, **near))
+    assert found.simplest.kind == "global"
+    splits = [_row("global", 0.7, seed, 0.5, ceiling=c) for seed, c in enumerate((0.4, 0.6, 0.8))]
+    refused = complexity(splits)
+    assert isinstance(refused, Refused)
+    assert "60.0% of the scenes (95%: from 10.3%)" in refused.reason
