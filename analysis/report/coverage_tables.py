@@ -79,17 +79,18 @@ def carried(scores: pl.DataFrame, functions: pl.DataFrame) -> pl.DataFrame:
     Returns:
         A row per model and class: CELL, `key`, `seed`, `class`, `width`; `value`, `lo`, `hi`:
         objects recognised in predicted scenes of objects that the fit did not see, `ceiling` in
-        true ones, `bag_best`, `share` = value / ceiling where the ceiling's interval is above what
-        a bag may reach, `reason`; `bound`: how well the model binds its own unseen objects, by the
-        score `bound_by`: all objects of a scene recognised among all (OBJECT), or, in grids whose
-        models have no queries of objects, matched swaps (SWAP).
+        true ones, `bag_best`, `known`: the share of these objects that the model was trained on,
+        `share` = value / ceiling where the ceiling's interval is above what a bag may reach,
+        `reason`; `bound`: how well the model binds its own unseen objects, by the score `bound_by`:
+        all objects of a scene recognised among all (OBJECT), or, in grids whose models have no
+        queries of objects, matched swaps (SWAP).
     """
     rows = functions.filter(kind="object", bank="full", part=UNSEEN)
     is_told = pl.coalesce("ceiling_lo", "ceiling") > pl.col("bag_best")
     table = rows.join(_bound(scores), on=["grid", "key"], how="left", maintain_order="left")
     table = table.with_columns(share=pl.when(is_told).then(pl.col("value") / pl.col("ceiling")))
     columns = [*CELL, "key", "seed", "class", "width", "value", "lo", "hi", "ceiling", "bag_best"]
-    return table.select(*columns, "share", "reason", "bound", "bound_by")
+    return table.select(*columns, "known", "share", "reason", "bound", "bound_by")
 
 
 def _bound(scores: pl.DataFrame) -> pl.DataFrame:

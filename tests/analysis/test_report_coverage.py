@@ -100,6 +100,7 @@ def function_rows(ceiling=0.8, **keys):
             row = condition(coverage, seed, **keys) | {"class": name, "width": width}
             ends = {"value": value, "lo": value - 0.1, "hi": value + 0.1, "reason": None}
             row |= {"ceiling_lo": ceiling - 0.1, "ceiling_hi": ceiling + 0.1, "n": 100}
+            row |= {"known": coverage}
             row |= ends | {"ceiling": ceiling, "bag_best": 0.5, "part": UNSEEN, "kind": "object"}
             row |= {"side": "images", "fraction": 0.7, "floor": 1 / 6}
             rows.append(row | {"bank": "full"})
