@@ -56,9 +56,9 @@ BOUND_WORDS = {
 CARRIED_TEXT = (
     "Functions of rising complexity were fitted to the embeddings of every model, on scenes of "
     "70 % of the objects, and asked for scenes of the others (docs/binding_function.md): how many "
-    "of the objects that probes find in true embeddings do they find in predicted ones? The "
-    "objects are drawn apart from those of the training: the more a model was shown, the more of them it "
-    "knows (column known)."
+    "of the objects that probes find in true embeddings do they find in predicted ones? These are "
+    "drawn apart from the objects of the training: the more a model was shown, the more of them "
+    "it knows (column known)."
 )
 CARRIED_NOTE = (
     "How to read it: a dot per model and class of functions. If models that bind unseen objects do "
