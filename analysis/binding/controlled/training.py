@@ -45,7 +45,7 @@ def trained(condition: Condition, device: torch.device, steps: int | None = None
 
     Raises:
         UserError: the condition's world cannot be made, or holds no scenes to train with; or the
-            loss is no finite number any more.
+            loss or a weight is no finite number any more.
     """
     world = world_of(condition)
     model = model_of(condition, world).to(device)
@@ -66,6 +66,8 @@ def trained(condition: Condition, device: torch.device, steps: int | None = None
         if step % every == 0 or step == count - 1:
             losses.append({"step": step} | _finite(terms, step, condition))
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        raise _diverged("weights are no finite numbers after the last step", condition)
     return Trained(model.eval(), losses, seconds, cpu)
 
 
@@ -78,12 +80,18 @@ def _finite(terms: dict[str, Tensor], step: int, condition: Condition) -> dict[s
     values = {name: term.item() for name, term in terms.items()}
     bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     if bad:
-        raise UserError(
-            f"the loss is no finite number in step {step} ({', '.join(bad)})",
-            where=condition.title,
-            fix=f"a learning rate below {condition.training.learning_rate:g}",
+        raise _diverged(
+            f"the loss is no finite number in step {step} ({', '.join(bad)})", condition
         )
     return values
+
+
+def _diverged(what: str, condition: Condition) -> UserError:
+    return UserError(
+        what,
+        where=condition.title,
+        fix=f"a learning rate below {condition.training.learning_rate:g}",
+    )
 
 
 def rate(step: int, condition: Condition) -> float:

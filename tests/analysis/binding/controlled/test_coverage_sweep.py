@@ -80,10 +80,22 @@ def test_the_same_condition_gives_the_same_scores(tmp_path: Path) -> None:
 
 
 def test_a_training_that_diverges_has_no_scores_but_an_error(tmp_path: Path) -> None:
-    wild = replace(DONE, training=replace(DONE.training, learning_rate=1e6))
-    with pytest.raises(UserError, match="the loss is no finite number in step"):
+    wild = replace(DONE, training=replace(DONE.training, learning_rate=1e38))
+    with pytest.raises(UserError, match="no finite number"):
         finish_condition(wild, tmp_path, CPU)
     assert left([wild], tmp_path) == [wild]
+
+
+def test_a_loss_that_is_no_number_names_its_step_and_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> dict[str, torch.Tensor]:
+        return {"scenes": torch.tensor(float("nan"), requires_grad=True)}
+
+    monkeypatch.setattr("analysis.binding.controlled.models.SymbolModel.loss", lost)
+    with pytest.raises(UserError, match=r"no finite number in step 0 .scenes is nan.") as told:
+        finish_condition(DONE, tmp_path, CPU)
+    assert "a learning rate below" in str(told.value)
 
 
 @pytest.mark.slow
