@@ -67,11 +67,11 @@ def models_parts(points: pl.DataFrame, controlled: pl.DataFrame, sweep: str) -> 
         return shown
     if controlled.is_empty():
         return [Text(f"No controlled models beside them: run clipgen coverage {sweep}."), *shown]
-    told = controlled.drop_nulls([ACROSS, WITHIN]).height
+    told, count = controlled.drop_nulls([ACROSS, WITHIN]).height, controlled.height
+    left = "" if told == count else ", of the others nothing can be told on unseen objects"
     beside = (
-        f"Beside them stand controlled models of the coverage sweep {sweep}: {told} of "
-        f"{controlled.height}, of the others nothing can be told on unseen objects. Its own page "
-        "has their curves over coverage."
+        f"Beside them stand controlled models of the coverage sweep {sweep}: {told} of {count}"
+        f"{left}. Its own page has their curves over coverage."
     )
     return [Text(beside), *shown]
 
