@@ -46,7 +46,7 @@ def test_a_study_on_scenes_has_tables_of_binding_and_a_section_on_it(tmp_path: P
     assert functions["class"].n_unique() == 4
     report = tmp_path / "runs" / "bound" / "report"
     page = (report / "index.html").read_text(encoding="utf-8")
-    for title in ("Concept binding", "Binding across modalities and within images"):
+    for title in ("Concept binding", "Binding across modalities, within images, and by a simple"):
         assert title in page
     assert pl.read_csv(report / "tables" / "binding_models.csv").height == 1
     _a_model_of_unknown_training_stands_beside_it(workplace, tmp_path)
