@@ -98,6 +98,13 @@ def test_a_loss_that_is_no_number_names_its_step_and_a_remedy(
     assert "a learning rate below" in str(told.value)
 
 
+def test_weights_that_the_last_step_breaks_are_no_model(tmp_path: Path) -> None:
+    last = replace(DONE, training=replace(DONE.training, steps=1, learning_rate=float("inf")))
+    with pytest.raises(UserError, match="weights are no finite numbers after the last step"):
+        finish_condition(last, tmp_path, CPU)
+    assert left([last], tmp_path) == [last]
+
+
 @pytest.mark.slow
 def test_a_condition_that_breaks_is_told_and_hinders_no_other(tmp_path: Path) -> None:
     told: list[str] = []
