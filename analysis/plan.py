@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 from gen.datasets.samples import Dataset
 from gen.runs import Run, Target
 from gen.schema import HEAD, ModelKind

@@ -29,7 +29,8 @@ from analysis.report.binding_tables import (
 from analysis.report.binding_views import SIDES, behaviour_view, geometry_views
 from analysis.report.schemas import BINDING_MODELS
 from analysis.report.section import Chart, Part, Section, Table, Text
-from analysis.report.study import PlannedRun, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import PlannedRun
 from analysis.report.summary import percent, setting_label
 
 TITLE = "Concept binding"

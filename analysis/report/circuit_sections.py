@@ -42,7 +42,8 @@ from analysis.report.sharing_text import (
     measure_label,
     replicates_sentence,
 )
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 
 Parts = list[Text | Chart | Table]
 MOST_HEATS = 3

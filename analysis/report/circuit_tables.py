@@ -12,7 +12,8 @@ import polars as pl
 
 from analysis.report.schemas import CIRCUIT_MEASURES
 from analysis.report.sharing_tables import PLACE, SHARED, differences, pairs_of
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 
 MEASURE, RAW = CIRCUIT_MEASURES[:2]
 """the index on the scale from its floor to its ceiling, and as it is"""

@@ -8,7 +8,8 @@ from itertools import product
 import polars as pl
 
 from analysis.report.spread import t_interval
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.statistics import holm, paired_difference_interval
 from gen.runs import Target
 

@@ -18,7 +18,8 @@ from analysis.report.evaluation_tables import DIRECTIONS, RECALLS
 from analysis.report.evaluation_views import SPLIT, WAY_LABELS
 from analysis.report.probe_figures import MOST_PANELS, few_shot_figure, site_figure
 from analysis.report.section import Chart, Section, Table, Text
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import percent
 from analysis.report.tables import CLASS_SETS
 from analysis.report.views import CLASS_LABELS, count

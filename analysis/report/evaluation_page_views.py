@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from analysis.report.study import StudyPlan
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import percent
 from analysis.report.views import CLASS_LABELS, MISSING, NONE, SPLIT_LABELS, View
 

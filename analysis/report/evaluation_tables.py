@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import CLASS_SETS, METRIC, served
 
 KEYS = ["test_domain", "setting", "draw", "seed"]

@@ -23,7 +23,8 @@ from analysis.report.section import Chart, Section, Table, Text
 from analysis.report.sharing_figures import MOST_PANELS
 from analysis.report.sharing_heat import MOST_ROWS, heat_figure, some_settings
 from analysis.report.sharing_tables import first_run, first_targets, in_order
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import setting_label
 from analysis.report.tables import CLASS_SETS
 from analysis.report.views import CLASS_LABELS

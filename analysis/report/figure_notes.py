@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.report.accuracy_figures import has_rows
 from analysis.report.figures import COLOURS, EXPOSURE_SETTINGS, KNOWN
-from analysis.report.study import StudyPlan
+from analysis.report.study_plan import StudyPlan
 
 
 def figure_notes(plan: StudyPlan) -> dict[str, str]:

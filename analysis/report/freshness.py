@@ -10,7 +10,8 @@ from typing import Any
 
 from analysis.report.schemas import REMEDIES
 from analysis.report.states import strangers
-from analysis.report.study import StudyPlan, controlled_path
+from analysis.report.study import controlled_path
+from analysis.report.study_plan import StudyPlan
 from gen.runs import ATTEMPTS, sha256_of
 from splits.files import write_json
 

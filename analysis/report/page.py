@@ -15,7 +15,8 @@ from analysis.report.figures import svg_text
 from analysis.report.rendering import render
 from analysis.report.section import Chart, Section, Table
 from analysis.report.sections import report_sections
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import (
     banner_lines,
     caveat,

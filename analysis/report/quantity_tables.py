@@ -11,7 +11,8 @@ from itertools import product
 import polars as pl
 
 from analysis.report.spread import t_interval
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import headline
 from analysis.statistics import (
     Difference,

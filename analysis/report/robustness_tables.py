@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import METRIC, served
 from analysis.report.trajectory_tables import trajectories
 from analysis.robustness import Baseline, effective_robustness, fit_baseline

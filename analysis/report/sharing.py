@@ -29,7 +29,8 @@ from analysis.report.sharing_text import (
     no_points_sentence,
     sharing_paragraphs,
 )
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import served
 
 Parts = list[Text | Chart | Table]

@@ -31,7 +31,8 @@ from analysis.report.sharing_tables import (
 )
 from analysis.report.sharing_text import CLASS_WORDS
 from analysis.report.sharing_views import decodability_view, factorization_view, transfer_view
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import CLASS_SETS, served
 
 Parts = list[Text | Chart | Table]

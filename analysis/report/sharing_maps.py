@@ -11,7 +11,8 @@ from analysis.report.map_figures import map_figure
 from analysis.report.section import Chart, Table, Text
 from analysis.report.sharing_heat import heat_figure, some_settings, some_sites
 from analysis.report.sharing_tables import KEYS, by_target
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 
 METHODS = {
     "pca": "the two directions of most variance (PCA)",

@@ -13,7 +13,8 @@ import polars as pl
 
 from analysis.hierarchy import hierarchical_interval, nested_weights
 from analysis.report.contrasts import CONTRASTS, Contrast
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.tables import served
 from analysis.similarity import Similarity
 from analysis.statistics import Refused

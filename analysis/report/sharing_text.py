@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from analysis.report.contrasts import CONTRASTS
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import ALPHA, MINUS, NO_BREAK_SPACE, setting_label
 from analysis.report.tables import missing_runs
 from gen.runs import Target

@@ -23,7 +23,7 @@ from splits.errors import UserError
 from splits.files import first_line
 
 if TYPE_CHECKING:
-    from analysis.report.study import PlannedRun, StudyPlan
+    from analysis.report.study_plan import PlannedRun, StudyPlan
 
 ROUNDING = 1e-9
 LETTERS = 160

@@ -9,7 +9,8 @@ import polars as pl
 
 from analysis.report.contrasts import over_draws
 from analysis.report.spread import FEWEST
-from analysis.report.study import PlannedRun, StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import PlannedRun, StudyPlan
 from analysis.report.tables import missing_runs
 from gen.runs import Target
 

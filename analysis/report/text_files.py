@@ -13,7 +13,7 @@ from analysis.report.study_files import collect, read_parquet
 from gen.schema import HEAD
 
 if TYPE_CHECKING:
-    from analysis.report.study import PlannedRun, StudyPlan
+    from analysis.report.study_plan import PlannedRun, StudyPlan
 
 
 def read_text_tables(

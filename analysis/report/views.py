@@ -7,7 +7,8 @@ from itertools import groupby
 
 import polars as pl
 
-from analysis.report.study import StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import StudyPlan
 from analysis.report.summary import percent, setting_label
 from analysis.report.tables import STAGES, mixtures, unknown_exposures
 

@@ -15,8 +15,8 @@ from gen.commands.options import Verbs, load, study_command
 from splits.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.report.study import StudyPlan
     from analysis.report.study_comparison import ComparedStudy
+    from analysis.report.study_plan import StudyPlan
     from gen.sweep.study import Study
 
     Arms = dict[str, ComparedStudy]

@@ -11,7 +11,8 @@ from planted_tables import planted_setting
 
 from analysis.report.binding_tables import ACROSS, CONCEPTS, NOVEL, WITHIN
 from analysis.report.schemas import BINDING, BINDING_FUNCTION, BINDING_MODELS
-from analysis.report.study import PlannedRun, StudyPlan, StudyResults
+from analysis.report.study import StudyResults
+from analysis.report.study_plan import PlannedRun, StudyPlan
 
 ACROSS_WITHIN = {
     "natural_only": (0.5, 0.8),

@@ -17,7 +17,7 @@ from analysis.report.schemas import (
     CIRCUIT_SHARING,
     FAITHFULNESS,
 )
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 
 CHANNELS = ("stem.act", "layer1.act", "layer2.act", "layer3.act")
 BRANCHES = ("layer2.main", "layer3.main")

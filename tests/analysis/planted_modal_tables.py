@@ -11,7 +11,7 @@ from planted_tables import CLASSES, DOMAINS, SITES, planted_setting
 from analysis.modal_cells import TEXT
 from analysis.modality_sharing import NO_BASIS, RELATIVE, UNTRAINED
 from analysis.report.schemas import CIRCUIT_SHARING, MAP_DISTANCES
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 
 TWO_TOWERS = "two"
 """what the arm of a planted study with two towers begins with; all others have one"""

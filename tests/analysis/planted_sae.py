@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from analysis.autoencoders import FEATURES, SHARING, early_middle_last
 from analysis.class_sets import class_sets
 from analysis.feature_images import SAE_IMAGES
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 from analysis.sae_codes import Coded, Places
 from analysis.sae_features import feature_rows, top_images
 from analysis.sae_sharing import sharing_rows, stability_rows

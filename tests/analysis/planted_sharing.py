@@ -21,7 +21,7 @@ from analysis.report.schemas import (
     SIMILARITY,
     TRANSFER,
 )
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 
 BLOCKS = ("input", "stem", "layer3.0", "layer4.0", "embedding")
 """published sites of nodes"""

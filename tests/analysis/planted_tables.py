@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 
-from analysis.report.study import PlannedRun, StudyPlan
+from analysis.report.study_plan import PlannedRun, StudyPlan
 from gen.evaluation.metrics import Estimate, balanced_accuracy, plain_accuracy
 from gen.runs import sha256_of
 

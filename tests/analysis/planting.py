@@ -32,7 +32,8 @@ from planted_tables import (
     probes_of,
 )
 
-from analysis.report.study import PlannedRun, StudyPlan, StudyResults, load_results
+from analysis.report.study import StudyResults, load_results
+from analysis.report.study_plan import PlannedRun, StudyPlan
 from gen.runs import ANALYSES, Target, run_name, sha256_of
 from gen.schema import AnalysisKind
 
