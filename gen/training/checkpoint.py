@@ -87,7 +87,7 @@ def load_state(
 
     Every process calls this, and all take the state that the first one finds good. A damaged state
     is named in a warning, and the one before is taken. Files of states, milestones or weights that
-    a killed process had half written are removed.
+    a killed process had half written are removed, and states that it had no time to drop.
 
     Returns:
         Samples seen; 0 where there is no good state, and then nothing is changed.
@@ -109,6 +109,8 @@ def load_state(
     if samples_seen > 0:
         path = state_path(folder, samples_seen)
         _fill(_live_tensors(towers, optimizer), _read(path)[1], path)
+        if first:
+            _drop_old(folder, samples_seen)
     return samples_seen
 
 
