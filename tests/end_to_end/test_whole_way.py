@@ -1,4 +1,7 @@
-"""From nothing to the report by the command line, with real rendering and real training."""
+"""From nothing to the report by the command line, with real rendering and real training.
+
+KILLS tells how often a sweep is killed at random (6).
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from workplace import Workplace
 
 from gen import stages
 from gen.sweep.study import load_study
+
+KILLS = int(os.environ.get("KILLS", "6"))
 
 
 def test_a_sweep_leaves_every_promised_file(finished: Workplace) -> None:
@@ -156,7 +161,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
 ) -> None:
     workplace, rng = Workplace(tmp_path), random.Random(0)
     workplace.clipgen("dataset", "build", "icons-debug")
-    for _ in range(6):
+    for _ in range(KILLS):
         process = workplace.start("sweep", "debug", "--slots", "2")
         time.sleep(rng.uniform(2, 25))
         with contextlib.suppress(ProcessLookupError):
