@@ -16,7 +16,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("clipgen", deadline=None)
 settings.load_profile("clipgen")
 
-FIRST = ("test_chaos.py", "test_domainnet_layout.py", "test_whole_way.py", "test_killed.py")
+FIRST = (
+    *("test_chaos.py", "test_domainnet_layout.py", "test_whole_way.py", "test_killed.py"),
+    *("test_analyses_command.py", "test_binding.py"),
+)
 """files of tests that take minutes begin, so that no worker waits for another's end; every worker
 begins with two tests, so the longest has a short one beside it"""
 
