@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -85,7 +87,7 @@ def make_config(kind: str, content: Any, overrides: Sequence[str], *, where: str
     """
     content = OmegaConf.create(content)
     schema = schema_of(kind, content)
-    return _make(OmegaConf.structured(schema), content, overrides, schema, where=where)
+    return _make(_defaults(schema), content, overrides, schema, where=where)
 
 
 def changed_config(kind: str, config: Any, name: str, overrides: Sequence[str] = ()) -> Any:
@@ -98,6 +100,12 @@ def changed_config(kind: str, config: Any, name: str, overrides: Sequence[str] =
     path = config_path(kind, name)
     content, before = _read_yaml(path), OmegaConf.structured(config)
     return _make(before, content, overrides, SCHEMAS[kind], where=str(path))
+
+
+@cache
+def _defaults(schema: type) -> Any:
+    """A schema's defaults, into a copy of which files are merged."""
+    return OmegaConf.structured(schema)
 
 
 def _make(config: Any, content: Any, overrides: Sequence[str], schema: type, *, where: str) -> Any:
@@ -143,9 +151,17 @@ def config_path(kind: str, name: str) -> Path:
 
 def resolved(config: Any) -> dict[str, Any]:
     """The configuration as plain JSON-able values, enums by name."""
-    return OmegaConf.to_container(  # type: ignore[return-value]
-        OmegaConf.structured(config), resolve=True, enum_to_str=True
-    )
+    return {field.name: _plain(getattr(config, field.name)) for field in fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return resolved(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(content) for key, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.name if isinstance(value, Enum) else value
 
 
 def _read_yaml(path: Path) -> Any:

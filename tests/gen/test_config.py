@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from gen.config import CONFIGS, SCHEMAS, load_config, resolved, schema_of
 from gen.schema import Precision, StudyConfig, VisionKind
@@ -192,6 +193,13 @@ def test_a_broken_value_on_the_command_line_is_shown():
 )
 def test_an_unknown_configuration_meets_the_nearest_one(kind, name, found):
     assert found in message(kind, name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_configuration_is_told_as_omegaconf_tells_it(path):
+    config = load_config(path.parent.name, path.stem)
+    told = OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True)
+    assert json.dumps(resolved(config)) == json.dumps(told)
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
