@@ -5,6 +5,7 @@ The mirror is a server on this machine that can be told to misbehave.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -75,7 +76,8 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         end = start + mirror.dies_after if mirror.deaths > 0 else size
         mirror.deaths -= 1
-        self.wfile.write(mirror.content[start:end])
+        with contextlib.suppress(ConnectionError):  # a client may leave before the end
+            self.wfile.write(mirror.content[start:end])
 
     def log_message(self, *_) -> None:
         pass
