@@ -30,7 +30,7 @@ demo: $(READY) ## the whole way once, in minutes: icons, mixtures, CLIP, evaluat
 
 .PHONY: test
 test: $(READY) ## the default tests: no network, minutes
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take longer

@@ -43,3 +43,12 @@ def dataset_only(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     workplace = Workplace(tmp_path_factory.mktemp("dataset"))
     workplace.clipgen("dataset", "build", "icons-debug")
     return workplace
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, whose drawing is most of their time; `finished` has all of them."""
+    for page in ("page", "split_pages"):
+        monkeypatch.setattr(
+            f"analysis.report.{page}.svg_text", lambda _figure, _name: '<svg width="9pt"></svg>'
+        )

@@ -39,6 +39,7 @@ def test_a_mistake_in_a_study_is_told_before_any_work(tmp_path: Path, mistake: s
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_is_written_also_where_runs_failed(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_the_report_is_written_also_where_runs_failed(
     assert "4 runs expected: 0 done, 4 new, 0 failed." in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_is_made_again_where_a_run_has_changed(
     finished: Workplace, workplace: Workplace
 ) -> None:
@@ -65,8 +67,9 @@ def test_a_report_is_made_again_where_a_run_has_changed(
     assert "a toaster" in (workplace.study / "report" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_with_two_arms_has_a_report_on_each_and_one_over_them(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    workplace: Workplace,
 ) -> None:
     (workplace.folder / "arms.yaml").write_text(ARMS)
     workplace.clipgen("run", "arms.yaml")
@@ -82,8 +85,6 @@ def test_a_study_with_two_arms_has_a_report_on_each_and_one_over_them(
         assert f"{count} run{'s' * (count > 1)} expected: {count} done, 0 new, 0 failed." in of_arm
         assert "not part of this study" not in of_arm
     assert "nothing that it is made of has changed" in workplace.clipgen("sweep", "arms.yaml")
-    empty = '<svg width="9pt" height="9pt"></svg>'  # drawing is most of a report's time
-    monkeypatch.setattr("analysis.report.page.svg_text", lambda _figure, _name: empty)
     _compare(workplace, report)
 
 

@@ -74,6 +74,7 @@ def test_status_and_dry_run_tell_that_all_is_done(finished: Workplace) -> None:
     assert [row["state"] for row in told["runs"]] == ["done"] * 4
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_record_is_told_and_stops_no_other_run(
     finished: Workplace, tmp_path: Path
 ) -> None:
