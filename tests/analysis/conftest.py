@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from planting import COMMAND, DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, load, write_study
+from planting import DRAWS, EMPTY_SVG, EVERYTHING, PlantedStudy, load, write_study
 
-from analysis.report.page import write_report
 from analysis.report.study import StudyResults
 
 SLOW_FIGURES = (
@@ -43,14 +42,6 @@ def results(planted_source: PlantedStudy) -> StudyResults:
 def planted_study(planted_source: PlantedStudy, tmp_path: Path) -> PlantedStudy:
     """A copy of it, to be changed."""
     return _copied(planted_source, tmp_path / "planted")
-
-
-@pytest.fixture(scope="session")
-def planted_report(planted_source: PlantedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the report on that study; to be read only."""
-    folder = tmp_path_factory.mktemp("report") / "report"
-    write_report(load(planted_source), folder, COMMAND)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pytest
-from planting import load, write_study
+from planting import COMMAND, load, write_study
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
@@ -187,6 +187,14 @@ def files_below(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def planted_report(planted_source, tmp_path_factory):
+    """Folder of the report on that study, with all its figures; to be read only."""
+    folder = tmp_path_factory.mktemp("report") / "report"
+    write_report(load(planted_source), folder, COMMAND)
+    return folder
+
+
 @pytest.mark.usefixtures("drawn_figures")
 def test_two_writes_give_equal_bytes_and_delete_what_was_there_before(
     planted_study, planted_report, tmp_path
@@ -194,7 +202,7 @@ def test_two_writes_give_equal_bytes_and_delete_what_was_there_before(
     folder = tmp_path / "again"
     for name in ("tables/old.csv", "figures/old.svg", "splits/old.html", "kept.html"):
         write_text(folder / name, "old")
-    write_report(load(planted_study), folder, "clipgen report planted 'note=<b>&'")
+    write_report(load(planted_study), folder, COMMAND)
     first, again = files_below(planted_report), files_below(folder)
     assert again.keys() == first.keys() | {"kept.html"}
     assert {"index.html", "report.md", "tables/headline.csv", "figures/training.svg"} < first.keys()

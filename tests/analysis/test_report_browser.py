@@ -28,8 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 MOST_BYTES = 10_000_000
-MOST_MILLISECONDS = 8000
-"""two to three seconds on two free cores; other work on them must fail no test"""
+MOST_SECONDS = 12
+"""of a processor, for a page that needs five to six of them"""
 WIDTHS = (1280, 390)
 
 
@@ -75,19 +75,19 @@ def assert_sound(driver):
     assert driver.execute_script(fits.format("document.body"))
 
 
-def milliseconds(driver):
-    """How long the page takes to load: the fastest of three loads, as other work only slows it."""
-    spent = []
-    for _ in range(3):
-        driver.refresh()
-        code = "return performance.getEntriesByType('navigation')[0].duration"
-        spent.append(driver.execute_script(code))
-    return min(spent)
+def seconds(driver):
+    """Processor time that the page's thread needs to load: work of others does not count."""
+    driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    driver.refresh()
+    found = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    spent = {metric["name"]: metric["value"] for metric in found}
+    assert spent["LayoutDuration"] > 0
+    return spent["TaskDuration"]
 
 
 def test_the_page_opens_without_errors_or_requests_and_fits_the_window(page):
     assert_sound(page)
-    assert milliseconds(page) < MOST_MILLISECONDS
+    assert seconds(page) < MOST_SECONDS
 
 
 def test_every_figure_and_table_is_visible(page):
@@ -211,4 +211,4 @@ def test_more_than_a_hundred_runs_open_at_once_in_one_small_file(many_report, tm
         with browser(tmp_path / f"profile-{width}", width) as driver:
             driver.get(page.as_uri())
             assert_sound(driver)
-            assert milliseconds(driver) < MOST_MILLISECONDS
+            assert seconds(driver) < MOST_SECONDS

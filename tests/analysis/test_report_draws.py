@@ -11,7 +11,7 @@ from math import sqrt
 
 import polars as pl
 import pytest
-from planting import CLASSES, DRAWS, load, write_study
+from planting import CLASSES, COMMAND, DRAWS, load, write_study
 
 from analysis.report import tables
 from analysis.report.accuracy_figures import headline_figure
@@ -215,9 +215,9 @@ def test_sections_of_several_draws_say_which_draw_they_show(results, differences
 # ---------------------------------------------------------------------------- one draw
 
 
-def test_one_draw_and_seed_leave_no_trace_of_replication(planted_report):
-    page = (planted_report / "index.html").read_text(encoding="utf-8")
-    words = words_of(page)
+def test_one_draw_and_seed_leave_no_trace_of_replication(planted_source, tmp_path):
+    write_report(load(planted_source), tmp_path, COMMAND)
+    words = words_of((tmp_path / "index.html").read_text(encoding="utf-8"))
     assert "Intervals are 95 % and cover the test samples only: one seed, one draw of 3" in words
     assert "Held-out classes (3): class 03, class 07, class 11." in words
     assert "Dashed, with band: upper bounds, which saw these classes in this domain." in words

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+import pytest
 from workplace import Workplace
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_that_has_no_file_of_its_own_is_compared_as_it_was_swept(
     finished: Workplace, tmp_path: Path
 ) -> None:
