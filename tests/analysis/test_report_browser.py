@@ -28,8 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 MOST_BYTES = 10_000_000
-MOST_SECONDS = 12
-"""of a processor, for a page that needs five to six of them"""
+MOST_SECONDS = 8
+"""of a processor, for a page that needs four to six of them"""
 WIDTHS = (1280, 390)
 
 
@@ -76,8 +76,12 @@ def assert_sound(driver):
 
 
 def seconds(driver):
-    """Processor time that the page's thread needs to load: work of others does not count."""
+    """Processor time in which the page's thread loads: the least of three, others slow it."""
     driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    return min(_seconds_of_a_load(driver) for _ in range(3))
+
+
+def _seconds_of_a_load(driver):
     driver.refresh()
     found = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
     spent = {metric["name"]: metric["value"] for metric in found}
